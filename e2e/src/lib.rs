@@ -1,0 +1,1 @@
+//! Weir on real parts.

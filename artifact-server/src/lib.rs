@@ -1,1 +1,4 @@
-//! Placeholder head.
+//! `weir-artifact-server`: owns the volume. It fetches sources, composes trees, writes archives, stores, collects and serves
+//! them. It knows bytes and no Kubernetes.
+
+pub mod tree;

@@ -1,1 +1,2 @@
-//! Placeholder head.
+//! `weir-controller`: watches ArtifactGenerators and Flux sources, plans, and publishes ExternalArtifacts. It knows Kubernetes
+//! and no bytes: it opens no file and serves no artifact.

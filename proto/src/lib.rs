@@ -1,1 +1,27 @@
-//! The contract of Weir.
+//! The contract between Weir's artifact server and any controller: the package `weir.artifact.v1`, its validated
+//! words ([`Digest`], [`ArtifactPath`], [`Owner`]) and its errors ([`Failure`]).
+//!
+//! The messages are generated from `proto/weir/artifact/v1/*.proto` and committed; `tests/generated.rs` fails when
+//! they are stale. Nothing here does I/O.
+
+mod digest;
+mod failure;
+mod owner;
+mod path;
+
+pub use digest::{Algorithm, Digest, DigestError};
+pub use failure::{Failure, Reason};
+pub use owner::{Owner, OwnerError};
+pub use path::{ArtifactDir, ArtifactPath, PathError};
+
+/// Generated messages, clients and services of `weir.artifact.v1`.
+#[expect(clippy::all, clippy::allow_attributes_without_reason, missing_docs, reason = "generated code")]
+pub mod v1 {
+    include!("gen/weir.artifact.v1.rs");
+}
+
+/// The encoded `FileDescriptorSet` of the contract, for gRPC reflection.
+pub const DESCRIPTOR: &[u8] = include_bytes!("gen/descriptor.bin");
+
+/// Largest gRPC message either side sends or accepts, in bytes. Big data always streams.
+pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;

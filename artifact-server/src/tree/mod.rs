@@ -1,0 +1,136 @@
+//! The one idea of this server: everything is a [`Tree`].
+//!
+//! A tree is an immutable, ordered set of clean relative paths: directories (also empty ones) and files. It has no
+//! symlinks, no `..`, no absolute names, no owners and no times. Its order is the archive's: a directory, then its content,
+//! then its next sibling. So two trees that are equal archive equally, and a directory with all it holds is one slice.
+//!
+//! This module and its children do no I/O; file contents are handles that other modules read.
+
+use std::{fmt, ops::Range, sync::Arc};
+
+use bytes::Bytes;
+
+mod path;
+
+pub use path::{PathError, TreePath};
+
+/// Somewhere that file contents can be read from, e.g. the spool of a source. It stays readable while it is held.
+pub trait ReadAt: Send + Sync {
+    /// Fills `buffer` from `offset`; fails when the bytes are not there.
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()>;
+}
+
+/// Where the bytes of a file lie. Holding it keeps them: a source that is in use is not evicted.
+#[derive(Clone)]
+pub enum Content {
+    /// In memory, for files made during composition.
+    Inline(Bytes),
+    /// In a spool, from this offset on.
+    Spooled(Arc<dyn ReadAt>, u64),
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inline(bytes) => write!(f, "Inline({} bytes)", bytes.len()),
+            Self::Spooled(_, offset) => write!(f, "Spooled(at {offset})"),
+        }
+    }
+}
+
+/// A regular file.
+#[derive(Clone, Debug)]
+pub struct File {
+    /// Whether any execute bit was set.
+    pub executable: bool,
+    /// Length in bytes.
+    pub size: u64,
+    /// SHA-256 of the content.
+    pub sha256: [u8; 32],
+    /// Where the content lies; not part of the tree's identity.
+    pub content: Content,
+}
+
+impl PartialEq for File {
+    fn eq(&self, other: &Self) -> bool {
+        (self.executable, self.size, self.sha256) == (other.executable, other.size, other.sha256)
+    }
+}
+
+/// What a path names.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Node {
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File(File),
+}
+
+/// A path and what it names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Relative to the root; never the root itself.
+    pub path: TreePath,
+    /// Directory or file.
+    pub node: Node,
+}
+
+/// An immutable, ordered set of entries. Every entry's parents are entries too; the root is implied.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tree {
+    entries: Vec<Entry>,
+}
+
+impl Tree {
+    /// Builds a tree from entries in any order. Missing parents are added as directories. Of two entries with one path the last
+    /// counts. Fails when a file lies where another entry needs a directory.
+    pub fn from_entries(entries: Vec<Entry>) -> Result<Self, TreeConflict> {
+        let mut nodes = std::collections::BTreeMap::new();
+        for Entry { path, node } in entries {
+            let mut parent = path.parent();
+            while let Some(directory) = parent {
+                parent = directory.parent();
+                nodes.entry(directory).or_insert(Node::Directory);
+            }
+            nodes.insert(path, node);
+        }
+        let tree = Self { entries: nodes.into_iter().map(|(path, node)| Entry { path, node }).collect() };
+        for pair in tree.entries.windows(2) {
+            if matches!(pair[0].node, Node::File(_)) && pair[1].path.is_within(&pair[0].path) {
+                return Err(TreeConflict(pair[0].path.clone()));
+            }
+        }
+        Ok(tree)
+    }
+
+    /// All entries in archive order.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// What `path` names.
+    pub fn get(&self, path: &TreePath) -> Option<&Node> {
+        self.index_of(path).map(|at| &self.entries[at].node)
+    }
+
+    /// Where `path` stands in [`Tree::entries`]. Logarithmic.
+    pub fn index_of(&self, path: &TreePath) -> Option<usize> {
+        self.entries.binary_search_by(|entry| entry.path.cmp(path)).ok()
+    }
+
+    /// The slice of entries below a directory, without the directory itself; everything for `None`, the root. Logarithmic:
+    /// archive order keeps a directory's content together.
+    pub fn below(&self, directory: Option<&TreePath>) -> Range<usize> {
+        let Some(directory) = directory else {
+            return 0..self.entries.len();
+        };
+        let start = self.entries.partition_point(|entry| entry.path <= *directory);
+        let length = self.entries[start..].partition_point(|entry| entry.path.is_within(directory));
+        start..start + length
+    }
+}
+
+/// A file lies where a directory is needed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is a file and can not contain other entries")]
+pub struct TreeConflict(pub TreePath);

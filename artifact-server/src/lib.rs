@@ -1,4 +1,5 @@
 //! `weir-artifact-server`: owns the volume. It fetches sources, composes trees, writes archives, stores, collects and serves
 //! them. It knows bytes and no Kubernetes.
 
+pub mod hash;
 pub mod tree;

@@ -1,2 +1,4 @@
 //! `weir-controller`: watches ArtifactGenerators and Flux sources, plans, and publishes ExternalArtifacts. It knows Kubernetes
 //! and no bytes: it opens no file and serves no artifact.
+
+pub mod api;

@@ -1,0 +1,126 @@
+//! `ExternalArtifact`, as far as the controller writes it. The CRD comes with Flux's source-controller.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
+use kube::core::ObjectMeta;
+use serde::{Deserialize, Serialize};
+
+use super::{GENERATOR_LABEL, lenient, root_object};
+
+/// API group of `ExternalArtifact` and of the Flux sources.
+pub const GROUP: &str = "source.toolkit.fluxcd.io";
+/// `apiVersion` of `ExternalArtifact` and of the Flux sources.
+pub const API_VERSION: &str = "source.toolkit.fluxcd.io/v1";
+/// Kind of it.
+pub const KIND: &str = "ExternalArtifact";
+
+/// What Flux's consumers read: an artifact that some other controller made.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct ExternalArtifact {
+    /// Standard metadata.
+    #[serde(default)]
+    pub metadata: ObjectMeta,
+    /// Who made it.
+    #[serde(default, deserialize_with = "lenient::or_default")]
+    pub spec: ExternalArtifactSpec,
+    /// The artifact and whether it can be had.
+    #[serde(default, deserialize_with = "lenient::or_default")]
+    pub status: Option<ExternalArtifactStatus>,
+}
+
+root_object!(ExternalArtifact, group: "source.toolkit.fluxcd.io", version: "v1", plural: "externalartifacts");
+
+impl ExternalArtifact {
+    /// UID of the generator that made it, by its label.
+    pub fn generator_uid(&self) -> Option<&str> {
+        self.metadata.labels.as_ref()?.get(GENERATOR_LABEL).map(String::as_str)
+    }
+
+    /// The published artifact.
+    pub fn artifact(&self) -> Option<&Artifact> {
+        self.status.as_ref()?.artifact.as_ref()
+    }
+}
+
+/// Spec of an `ExternalArtifact`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExternalArtifactSpec {
+    /// The object that the artifact was made for. Consumers ignore it, people and `flux trace` do not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_ref: Option<SourceRef>,
+}
+
+/// Names the generator.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceRef {
+    /// `apiVersion` of the object.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub api_version: String,
+    /// Kind of the object.
+    pub kind: String,
+    /// Name of the object.
+    pub name: String,
+    /// Namespace of the object.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub namespace: String,
+}
+
+/// Status of an `ExternalArtifact`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ExternalArtifactStatus {
+    /// The file that consumers download. Its presence is what they call ready.
+    #[serde(default, deserialize_with = "lenient::or_default", skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<Artifact>,
+    /// Conditions; Weir writes one, Ready.
+    #[serde(default, deserialize_with = "lenient::items", skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}
+
+/// `status.artifact`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Artifact {
+    /// `<algorithm>:<hex>` of the bytes as served.
+    pub digest: String,
+    /// When these bytes were stored, to the second.
+    pub last_update_time: Time,
+    /// `externalartifact/<namespace>/<name>/<file>`.
+    pub path: String,
+    /// What consumers compare to see a new version.
+    pub revision: String,
+    /// Where to download the bytes.
+    pub url: String,
+    /// Length of the bytes as served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<i64>,
+    /// Free pairs, e.g. the origin revision.
+    #[serde(default, deserialize_with = "lenient::null_as_default", skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl Default for Artifact {
+    fn default() -> Self {
+        Self {
+            digest: String::new(),
+            last_update_time: Time(Timestamp::UNIX_EPOCH),
+            path: String::new(),
+            revision: String::new(),
+            url: String::new(),
+            size: None,
+            metadata: BTreeMap::new(),
+        }
+    }
+}
+
+impl Artifact {
+    /// The last part of `path`: the name of the file in the storage.
+    pub fn filename(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or_default()
+    }
+}

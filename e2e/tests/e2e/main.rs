@@ -1,0 +1,41 @@
+//! End-to-end tests on real parts: one control plane a run, one namespace a test.
+//!
+//! `cargo test -p weir-e2e --test e2e -- NAME` runs the tests whose name contains NAME.
+
+mod harness;
+
+use std::process::ExitCode;
+
+use weir_e2e::trial::Suite;
+
+/// Adds each function under its path.
+macro_rules! trials {
+    ($suite:expr, $($module:ident :: {$($test:ident),+ $(,)?}),+ $(,)?) => {
+        $($($suite.add(concat!(stringify!($module), "::", stringify!($test)), $module::$test);)+)+
+    };
+}
+
+fn main() -> ExitCode {
+    if let Some(code) = weir_e2e::guard::intercept() {
+        return code;
+    }
+    let mut suite = match Suite::new() {
+        Ok(suite) => suite,
+        Err(error) => {
+            weir_e2e::progress::say(format!("{error:#}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    trials!(
+        suite,
+        harness::{
+            control_plane_enforces_rbac,
+            commit_becomes_a_source_artifact,
+            kustomization_applies_a_config_map,
+            grpcurl_runs,
+            peer_archives_a_folder,
+            children_die_with_their_owner,
+        },
+    );
+    suite.run()
+}

@@ -1,0 +1,143 @@
+//! The flags as typed. The first six are those of Flux's artifact SDK, with its environment variables and defaults.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, ValueEnum};
+
+use super::{Bytes, FlagError, GoDuration, ServeMode, Sources, at};
+use crate::log::{Encoding, Level};
+
+/// Default of `--grpc-addr`.
+pub(super) const GRPC_ADDRESS: &str = "unix:///run/weir/s/artifact.sock";
+
+/// Stores, builds and serves artifacts for Flux; controllers drive it over gRPC.
+#[derive(Debug, Parser)]
+#[command(name = "weir-artifact-server", version, args_override_self = true)]
+pub struct Flags {
+    /// Directory where artifacts are stored. It must exist
+    #[arg(long, env = "STORAGE_PATH", default_value = "/data")]
+    pub(super) storage_path: String,
+    /// Address that artifacts are served on
+    #[arg(long, env = "STORAGE_ADDRESS", default_value = ":9090")]
+    pub(super) storage_addr: String,
+    /// Address that artifact URLs start with; made from --storage-addr when empty
+    #[arg(long, env = "STORAGE_ADV_ADDR", default_value = "")]
+    pub(super) storage_adv_addr: String,
+    #[command(flatten)]
+    pub(super) storage_retention: Retention,
+    #[command(flatten)]
+    pub(super) grpc: Grpc,
+    /// When the artifact port is open: when a leading controller asks (SetServing), or always
+    #[arg(long, default_value = "when-led")]
+    pub(super) serve: ServeMode,
+    #[command(flatten)]
+    pub(super) sources: SourceFlags,
+    #[command(flatten)]
+    pub(super) admin: Admin,
+    #[command(flatten)]
+    pub(super) log: Log,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Retention {
+    /// Collect artifacts older than this, the published ones excepted
+    #[arg(long, default_value = "1m0s", value_name = "DURATION", allow_hyphen_values = true)]
+    pub(super) artifact_retention_ttl: GoDuration,
+    /// How many files of each artifact to keep
+    #[arg(long, default_value = "2", value_name = "COUNT")]
+    pub(super) artifact_retention_records: u32,
+    /// sha256, sha384, sha512, blake3 or sha1
+    #[arg(long, default_value = "sha256", value_name = "ALGORITHM")]
+    pub(super) artifact_digest_algo: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Grpc {
+    /// Where controllers connect: unix:///<path>, or http://<address>:<port> on loopback
+    #[arg(long, env = "GRPC_ADDR", default_value = GRPC_ADDRESS)]
+    pub(super) grpc_addr: String,
+    /// Allow plain TCP beyond loopback. Whoever reaches the port can change every artifact
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_name = "BOOL")]
+    pub(super) insecure_grpc: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SourceFlags {
+    /// Budget of the source cache
+    #[arg(long, default_value = "1Gi", value_name = "BYTES")]
+    source_cache_size: Bytes,
+    /// Folder of the source cache, wiped at start; <temporary folder>/weir-sources when empty
+    #[arg(long, default_value = "", value_name = "FOLDER")]
+    source_cache_path: String,
+    /// Most bytes that one source may unpack to
+    #[arg(long, default_value = "1Gi", value_name = "BYTES")]
+    source_max_size: Bytes,
+    /// Most files and directories in one source
+    #[arg(long, default_value = "250000", value_name = "COUNT")]
+    source_max_entries: u64,
+    /// Deepest path in one source
+    #[arg(long, default_value = "128", value_name = "COUNT")]
+    source_max_depth: usize,
+    /// How often a failed download is tried again
+    #[arg(long, default_value = "9", value_name = "COUNT")]
+    http_retry: u32,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Admin {
+    /// Address of the Prometheus metrics; 0 switches them off
+    #[arg(long, default_value = ":8081", value_name = "ADDRESS")]
+    pub(super) metrics_addr: String,
+    /// Address of /healthz and /readyz; 0 switches them off
+    #[arg(long, default_value = ":9441", value_name = "ADDRESS")]
+    pub(super) health_addr: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Log {
+    /// trace, debug, info or error
+    #[arg(long, default_value = "info", value_name = "LEVEL")]
+    pub(super) log_level: Level,
+    /// json or console
+    #[arg(long, default_value = "json", value_name = "ENCODING")]
+    pub(super) log_encoding: Encoding,
+}
+
+impl ValueEnum for ServeMode {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::WhenLed, Self::Always]
+    }
+
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        Some(clap::builder::PossibleValue::new(match self {
+            Self::WhenLed => "when-led",
+            Self::Always => "always",
+        }))
+    }
+}
+
+impl SourceFlags {
+    /// Checks that the cache, which is wiped at start, is not part of the volume nor the volume part of it.
+    pub(super) fn checked(self, storage: &Path, temporary: &Path) -> Result<Sources, FlagError> {
+        let folder = match self.source_cache_path.as_str() {
+            "" => temporary.join("weir-sources"),
+            path => PathBuf::from(path),
+        };
+        if folder.starts_with(storage) || storage.starts_with(&folder) {
+            let message =
+                format!("{} and --storage-path {} must not contain each other", folder.display(), storage.display());
+            return Err(at("source-cache-path")(message));
+        }
+        if self.source_cache_size.0 == 0 {
+            return Err(at("source-cache-size")("must be more than 0: sources are unpacked there, e.g. 1Gi"));
+        }
+        Ok(Sources {
+            folder,
+            cache_bytes: self.source_cache_size.0,
+            max_bytes: self.source_max_size.0,
+            max_entries: self.source_max_entries,
+            max_depth: self.source_max_depth,
+            http_retry: self.http_retry,
+        })
+    }
+}

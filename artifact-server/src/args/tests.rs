@@ -1,0 +1,99 @@
+use super::*;
+
+fn surroundings() -> Surroundings {
+    Surroundings { hostname: Some("pod".to_owned()), temporary: "/tmp".into() }
+}
+
+fn config(arguments: &[&str]) -> Result<Config, String> {
+    let all = std::iter::once("weir-artifact-server").chain(arguments.iter().copied());
+    match read(all, &surroundings()) {
+        CommandLine::Run(config) => Ok(*config),
+        CommandLine::Print(text) | CommandLine::Refuse(text) => Err(text),
+    }
+}
+
+#[test]
+fn defaults_are_those_of_flux() {
+    let config = config(&[]).unwrap();
+    assert_eq!(config.storage_path, PathBuf::from("/data"));
+    assert_eq!(config.storage_address.to_string(), ":9090");
+    assert_eq!(config.advertised_address, "localhost:9090");
+    assert_eq!(config.retention_ttl, Duration::from_secs(60));
+    assert_eq!((config.retention_records, config.algorithm), (2, Algorithm::Sha256));
+    assert_eq!(config.grpc, GrpcAddress::Unix("/run/weir/s/artifact.sock".into()));
+    assert_eq!(config.serve, ServeMode::WhenLed);
+    assert_eq!(config.metrics.unwrap().to_string(), ":8081");
+    assert_eq!(config.health.unwrap().to_string(), ":9441");
+    assert_eq!((config.sources.cache_bytes, config.sources.http_retry), (1 << 30, 9));
+    assert_eq!(config.sources.folder, PathBuf::from("/tmp/weir-sources"));
+    assert_eq!((config.log_level, config.log_encoding), (Level::Info, Encoding::Json));
+}
+
+#[test]
+fn the_last_of_a_repeated_flag_wins() {
+    // Flux's shards append a second --storage-adv-addr to the arguments of the base.
+    let config =
+        config(&["--storage-adv-addr=first", "--serve", "always", "--storage-adv-addr=second", "--serve=when-led"]);
+    let config = config.unwrap();
+    assert_eq!((config.advertised_address.as_str(), config.serve), ("second", ServeMode::WhenLed));
+}
+
+#[test]
+fn values_are_typed() {
+    let flags = [
+        "--artifact-retention-ttl=750ms",
+        "--artifact-digest-algo=blake3",
+        "--source-cache-size=1.5Gi",
+        "--grpc-addr=http://10.0.0.1:1",
+        "--insecure-grpc",
+        "--metrics-addr=0",
+        "--health-addr=",
+        "--storage-path=",
+        "--log-level=nonsense",
+    ];
+    let config = config(&flags).unwrap();
+    assert_eq!(config.retention_ttl, Duration::from_millis(750));
+    assert_eq!(config.algorithm, Algorithm::Blake3);
+    assert_eq!(config.sources.cache_bytes, 3 << 29);
+    assert!(matches!(config.grpc, GrpcAddress::Tcp(_)));
+    assert_eq!((config.metrics, config.health), (None, None));
+    assert_eq!(config.storage_path, PathBuf::from("/data"), "empty counts as unset");
+    assert_eq!(config.log_level, Level::Info, "an unknown level is info, as in Flux");
+}
+
+#[test]
+fn bad_flags_get_one_line_that_says_what_to_do() {
+    let rows: &[(&str, &[&str])] = &[
+        ("--nonsense", &["unexpected argument '--nonsense'", "--help"]),
+        ("--artifact-retention-ttl=1d", &["--artifact-retention-ttl", "unknown unit"]),
+        ("--artifact-retention-ttl=-1s", &["--artifact-retention-ttl", "must not be negative"]),
+        ("--artifact-retention-records=-1", &["--artifact-retention-records", "is not in 0.."]),
+        ("--artifact-digest-algo=md5", &["--artifact-digest-algo", "unsupported digest algorithm: md5"]),
+        ("--storage-addr=9090", &["--storage-addr", "host:port"]),
+        ("--storage-adv-addr=a b", &["--storage-adv-addr", "spaces"]),
+        ("--grpc-addr=http://10.0.0.1:1", &["--grpc-addr", "--insecure-grpc"]),
+        ("--grpc-addr=https://a:1", &["--grpc-addr", "not supported yet"]),
+        ("--serve=never", &["--serve", "when-led, always"]),
+        ("--source-cache-size=1GiB", &["--source-cache-size", "Gi"]),
+        ("--source-cache-size=0", &["--source-cache-size", "more than 0"]),
+        ("--source-cache-path=/data/cache", &["--source-cache-path", "must not contain each other"]),
+        ("--source-cache-path=/", &["--source-cache-path", "must not contain each other"]),
+        ("--metrics-addr=x", &["--metrics-addr", "host:port"]),
+        ("--log-encoding=xml", &["--log-encoding", "json"]),
+        ("stray", &["unexpected argument 'stray'"]),
+    ];
+    for (flag, parts) in rows {
+        let line = config(&[flag]).unwrap_err();
+        assert_eq!(line.lines().count(), 1, "row {flag}: {line}");
+        assert!(line.starts_with("error: "), "row {flag}: {line}");
+        for part in *parts {
+            assert!(line.contains(part), "row {flag}: {part:?} is not in {line:?}");
+        }
+    }
+}
+
+#[test]
+fn help_is_printed_and_is_no_error() {
+    let help = read(["weir-artifact-server", "--help"], &surroundings());
+    assert!(matches!(&help, CommandLine::Print(text) if text.contains("--storage-path")), "{help:?}");
+}

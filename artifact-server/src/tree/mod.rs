@@ -10,8 +10,14 @@ use std::{fmt, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 
+pub mod captures;
+pub mod compose;
+pub mod digest;
+mod glob;
 mod path;
 
+pub use compose::{ComposeError, CopyOperation, Strategy, compose};
+pub use digest::{ContentDigest, content_digest};
 pub use path::{PathError, TreePath};
 
 /// Somewhere that file contents can be read from, e.g. the spool of a source. It stays readable while it is held.
@@ -103,6 +109,12 @@ impl Tree {
         Ok(tree)
     }
 
+    /// Takes entries that already are in archive order, each once and behind its parents: parts of another tree, or a staged one.
+    pub(crate) fn from_ordered(entries: Vec<Entry>) -> Self {
+        debug_assert!(entries.is_sorted_by(|one, next| one.path < next.path));
+        Self { entries }
+    }
+
     /// All entries in archive order.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
@@ -127,6 +139,19 @@ impl Tree {
         let start = self.entries.partition_point(|entry| entry.path <= *directory);
         let length = self.entries[start..].partition_point(|entry| entry.path.is_within(directory));
         start..start + length
+    }
+
+    /// The direct children of a directory (`None`: the root). Their subtrees are skipped, not visited.
+    pub fn children(&self, directory: Option<&TreePath>) -> impl Iterator<Item = &Entry> {
+        let mut range = self.below(directory);
+        std::iter::from_fn(move || {
+            let entry = self.entries[range.clone()].first()?;
+            range.start += 1;
+            if entry.node == Node::Directory {
+                range.start += self.entries[range.clone()].partition_point(|below| below.path.is_within(&entry.path));
+            }
+            Some(entry)
+        })
     }
 }
 

@@ -25,6 +25,14 @@ impl TreePath {
         }
     }
 
+    /// Joins what already is clean: a directory (`None` for the root) and a clean relative path beneath it.
+    pub(super) fn beneath(directory: Option<&Self>, rest: &[u8]) -> Self {
+        match directory {
+            None => Self(rest.into()),
+            Some(directory) => Self([directory.as_bytes(), b"/", rest].concat().into()),
+        }
+    }
+
     /// The bytes, with `/` between components.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -39,6 +47,14 @@ impl TreePath {
     pub fn parent(&self) -> Option<Self> {
         let slash = self.0.iter().rposition(|&byte| byte == b'/')?;
         Some(Self(self.0[..slash].into()))
+    }
+
+    /// The path as seen from `directory`: what comes behind it. `None` when it is not strictly below; the whole path for the root.
+    pub(super) fn relative_to(&self, directory: Option<&Self>) -> Option<&[u8]> {
+        let Some(directory) = directory else {
+            return Some(self.as_bytes());
+        };
+        self.as_bytes().strip_prefix(directory.as_bytes())?.strip_prefix(b"/")
     }
 
     /// Whether this path is `directory` or lies below it.

@@ -1,0 +1,165 @@
+//! Path patterns: which directories of a source match a literal path with `{name}` captures.
+//!
+//! Everything except captures is literal: `.` and `*` are ordinary. A capture takes one or more characters other than `/`, as many as it can. Several
+//! captures and literal text may share a segment.
+
+use std::collections::BTreeMap;
+
+use super::{Node, Tree, TreePath};
+
+/// A parsed pattern, e.g. `apps/{app}/envs/{env}`. It has one list of pieces for each path segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern(Vec<Vec<Piece>>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Piece {
+    Literal(String),
+    Capture(String),
+}
+
+/// A directory that matched, and what each capture took, as it is on disk.
+pub type Match = (TreePath, BTreeMap<String, String>);
+
+/// A pattern that breaks the syntax. Offsets are bytes from the pattern's start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CaptureError {
+    /// A `{` stays open.
+    #[error("invalid capture starting at offset {0}: missing closing brace")]
+    Unclosed(usize),
+    /// `{}`.
+    #[error("empty capture variable")]
+    Empty,
+    /// A name with other characters than letters, digits and `_`, or with a digit in front.
+    #[error("capture variable {0:?} must be a valid capture name matching [A-Za-z_][A-Za-z0-9_]*")]
+    BadName(String),
+    /// A name used twice.
+    #[error("duplicate capture variable {0:?}")]
+    Duplicate(String),
+    /// A `}` without a `{`.
+    #[error("invalid capture ending at offset {0}: missing opening brace")]
+    Unopened(usize),
+}
+
+impl Pattern {
+    /// Parses the part of a `pathPattern` behind `@alias/`.
+    pub fn parse(text: &str) -> Result<Self, CaptureError> {
+        let mut segments = vec![Vec::new()];
+        let mut names = Vec::new();
+        let mut at = 0;
+        while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
+            let literal = rest.find(['{', '}']).unwrap_or(rest.len());
+            push_literal(&mut segments, &rest[..literal]);
+            at += literal;
+            match rest[literal..].chars().next() {
+                Some('{') => {
+                    let name = text[at + 1..].split_once('}').ok_or(CaptureError::Unclosed(at))?.0;
+                    check_name(name, &names)?;
+                    names.push(name);
+                    push(&mut segments, Piece::Capture(name.to_owned()));
+                    at += name.len() + 2;
+                }
+                Some(_) => return Err(CaptureError::Unopened(at)),
+                None => {}
+            }
+        }
+        Ok(Self(segments))
+    }
+
+    /// The directories whose whole path matches, in archive order. The root never matches; nor does anything when the pattern is empty or
+    /// ends in a slash.
+    pub fn find(&self, tree: &Tree) -> Vec<Match> {
+        let mut found: Vec<(Option<TreePath>, BTreeMap<String, String>)> = vec![(None, BTreeMap::new())];
+        for segment in &self.0 {
+            let mut next = Vec::new();
+            for (directory, captures) in found {
+                for (path, own) in step(tree, directory.as_ref(), segment) {
+                    let mut captures = captures.clone();
+                    captures.extend(own);
+                    next.push((Some(path), captures));
+                }
+            }
+            found = next;
+        }
+        found.into_iter().filter_map(|(path, captures)| path.map(|path| (path, captures))).collect()
+    }
+}
+
+fn check_name(name: &str, known: &[&str]) -> Result<(), CaptureError> {
+    let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    if name.is_empty() {
+        Err(CaptureError::Empty)
+    } else if !name.bytes().all(word) || name.starts_with(|first: char| first.is_ascii_digit()) {
+        Err(CaptureError::BadName(name.to_owned()))
+    } else if known.contains(&name) {
+        Err(CaptureError::Duplicate(name.to_owned()))
+    } else {
+        Ok(())
+    }
+}
+
+fn push_literal(segments: &mut Vec<Vec<Piece>>, text: &str) {
+    for (index, part) in text.split('/').enumerate() {
+        if index > 0 {
+            segments.push(Vec::new());
+        }
+        if !part.is_empty() {
+            push(segments, Piece::Literal(part.to_owned()));
+        }
+    }
+}
+
+fn push(segments: &mut [Vec<Piece>], piece: Piece) {
+    if let Some(segment) = segments.last_mut() {
+        segment.push(piece);
+    }
+}
+
+/// The directories right below `directory` that a segment matches. A literal one is looked up; no others are listed.
+fn step(tree: &Tree, directory: Option<&TreePath>, segment: &[Piece]) -> Vec<Match> {
+    if let [Piece::Literal(name)] = segment {
+        let path = TreePath::new(name.as_bytes()).ok().map(|_| TreePath::beneath(directory, name.as_bytes()));
+        let path = path.filter(|path| tree.get(path) == Some(&Node::Directory));
+        return path.map(|path| (path, BTreeMap::new())).into_iter().collect();
+    }
+    let children = tree.children(directory).filter(|entry| entry.node == Node::Directory);
+    children.filter_map(|entry| Some((entry.path.clone(), take(segment, entry.path.base())?))).collect()
+}
+
+/// What the captures of a segment take of a name, when all of it matches. From the left, each takes as much as leaves a match for the rest.
+fn take(segment: &[Piece], name: &[u8]) -> Option<BTreeMap<String, String>> {
+    let ends = reachable(segment, name);
+    let mut captures = BTreeMap::new();
+    let mut at = 0;
+    if !ends[0].contains(&0) {
+        return None;
+    }
+    for (piece, behind) in segment.iter().zip(&ends[1..]) {
+        match piece {
+            Piece::Literal(text) => at += text.len(),
+            Piece::Capture(variable) => {
+                let end = *behind.iter().filter(|&&end| end > at).max()?;
+                captures.insert(variable.clone(), String::from_utf8_lossy(&name[at..end]).into_owned());
+                at = end;
+            }
+        }
+    }
+    Some(captures)
+}
+
+/// For each piece, and for the end behind the last one: the places in the name from which it and all later ones match the rest. Captures start and end
+/// between characters.
+fn reachable(segment: &[Piece], name: &[u8]) -> Vec<Vec<usize>> {
+    let borders = super::glob::borders(name);
+    let mut all = vec![vec![name.len()]];
+    for piece in segment.iter().rev() {
+        let behind = &all[all.len() - 1];
+        let fits = |&at: &usize| match piece {
+            Piece::Literal(text) => name[at..].starts_with(text.as_bytes()) && behind.contains(&(at + text.len())),
+            Piece::Capture(_) => behind.iter().any(|&end| end > at),
+        };
+        let starts = borders.iter().copied().filter(fits).collect();
+        all.push(starts);
+    }
+    all.reverse();
+    all
+}

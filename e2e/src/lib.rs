@@ -10,6 +10,7 @@
 //! [`stage::Stage`]. It waits with [`eventually::eventually`], never with a
 //! bare sleep.
 
+pub mod bench;
 pub mod control_plane;
 pub mod eventually;
 pub mod flux;

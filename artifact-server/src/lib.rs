@@ -5,4 +5,5 @@ pub mod archive;
 pub mod args;
 pub mod hash;
 pub mod log;
+pub mod source;
 pub mod tree;

@@ -10,7 +10,6 @@
 //! [`stage::Stage`]. It waits with [`eventually::eventually`], never with a
 //! bare sleep.
 
-pub mod bench;
 pub mod control_plane;
 pub mod eventually;
 pub mod flux;
@@ -18,7 +17,6 @@ pub mod git_server;
 pub mod guard;
 pub mod manifest;
 pub mod peer;
-pub mod playground;
 pub mod port;
 pub mod process;
 pub mod progress;
@@ -28,4 +26,3 @@ pub mod scene;
 pub mod stage;
 pub mod tools;
 pub mod trial;
-pub mod weir;

@@ -89,24 +89,29 @@ pub struct Tree {
 
 impl Tree {
     /// Builds a tree from entries in any order. Missing parents are added as directories. Of two entries with one path the last
-    /// counts. Fails when a file lies where another entry needs a directory.
-    pub fn from_entries(entries: Vec<Entry>) -> Result<Self, TreeConflict> {
-        let mut nodes = std::collections::BTreeMap::new();
-        for Entry { path, node } in entries {
-            let mut parent = path.parent();
-            while let Some(directory) = parent {
-                parent = directory.parent();
-                nodes.entry(directory).or_insert(Node::Directory);
+    /// counts. Fails when a file lies where another entry needs a directory. Sorts in place: trees can have many entries.
+    pub fn from_entries(mut entries: Vec<Entry>) -> Result<Self, TreeConflict> {
+        let by_path = |one: &Entry, other: &Entry| one.path.cmp(&other.path);
+        entries.sort_by(by_path);
+        entries.dedup_by(|later, earlier| {
+            let same = later.path == earlier.path;
+            if same {
+                std::mem::swap(later, earlier);
             }
-            nodes.insert(path, node);
+            same
+        });
+        let missing = missing_parents(&entries);
+        if !missing.is_empty() {
+            entries.extend(missing.into_iter().map(|path| Entry { path, node: Node::Directory }));
+            entries.sort_by(by_path);
         }
-        let tree = Self { entries: nodes.into_iter().map(|(path, node)| Entry { path, node }).collect() };
-        for pair in tree.entries.windows(2) {
+        for pair in entries.windows(2) {
             if matches!(pair[0].node, Node::File(_)) && pair[1].path.is_within(&pair[0].path) {
                 return Err(TreeConflict(pair[0].path.clone()));
             }
         }
-        Ok(tree)
+        entries.shrink_to_fit();
+        Ok(Self { entries })
     }
 
     /// Takes entries that already are in archive order, each once and behind its parents: parts of another tree, or a staged one.
@@ -155,7 +160,67 @@ impl Tree {
     }
 }
 
+/// Directories that hold an entry but are none, in sorted entries. In archive order a directory is followed by all it holds, so
+/// looking at the entry before is enough.
+fn missing_parents(entries: &[Entry]) -> Vec<TreePath> {
+    let mut missing = Vec::new();
+    let mut before: Option<&TreePath> = None;
+    for Entry { path, .. } in entries {
+        let known = |parent: &[u8]| before.is_some_and(|before| before.is_within_bytes(parent));
+        if path.parent_bytes().is_some_and(|parent| !known(parent)) {
+            let mut parent = path.parent();
+            while let Some(directory) = parent.take_if(|directory| !known(directory.as_bytes())) {
+                parent = directory.parent();
+                missing.push(directory);
+            }
+        }
+        before = Some(path);
+    }
+    missing
+}
+
 /// A file lies where a directory is needed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is a file and can not contain other entries")]
 pub struct TreeConflict(pub TreePath);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(path: &str, size: Option<u64>) -> Entry {
+        let content = Content::Inline(Bytes::new());
+        let file = |size| Node::File(File { executable: false, size, sha256: [0; 32], content });
+        Entry { path: TreePath::new(path.as_bytes()).unwrap(), node: size.map_or(Node::Directory, file) }
+    }
+
+    #[test]
+    fn builds_from_entries_in_any_order() {
+        type Row<'a> = (&'a str, &'a [(&'a str, Option<u64>)], Result<&'a [&'a str], &'a str>);
+        let rows: &[Row] = &[
+            ("empty", &[], Ok(&[])),
+            ("sorted as a walk", &[("b", None), ("a.txt", Some(1)), ("a", None)], Ok(&["a", "a.txt=1", "b"])),
+            ("all parents missing", &[("a/b/c", Some(1))], Ok(&["a", "a/b", "a/b/c=1"])),
+            (
+                "parents of neighbours are added once",
+                &[("a/b/c", Some(1)), ("a/b-c/d", Some(2)), ("a/b/d/e", None)],
+                Ok(&["a", "a/b", "a/b/c=1", "a/b/d", "a/b/d/e", "a/b-c", "a/b-c/d=2"]),
+            ),
+            ("a parent that comes late", &[("a/x", Some(1)), ("a", None)], Ok(&["a", "a/x=1"])),
+            ("the last counts", &[("a", Some(1)), ("b", None), ("a", Some(2)), ("a", Some(3))], Ok(&["a=3", "b"])),
+            ("the last counts, also of another kind", &[("a", Some(1)), ("a", None)], Ok(&["a"])),
+            ("file as a parent", &[("a/b", Some(1)), ("a", Some(2))], Err("a")),
+            ("file as a parent of a missing one", &[("a", Some(2)), ("a/b/c", Some(1))], Err("a")),
+        ];
+        for (row, entries, expected) in rows {
+            let entries = entries.iter().map(|&(path, size)| entry(path, size)).collect();
+            let text = |entry: &Entry| match &entry.node {
+                Node::Directory => entry.path.to_string(),
+                Node::File(file) => format!("{}={}", entry.path, file.size),
+            };
+            let got = Tree::from_entries(entries).map(|tree| tree.entries().iter().map(text).collect::<Vec<_>>());
+            let expected = expected.map(|paths| paths.iter().map(|&path| path.to_owned()).collect::<Vec<_>>());
+            assert_eq!(got.map_err(|conflict| conflict.0.to_string()), expected.map_err(str::to_owned), "row {row}");
+        }
+    }
+}

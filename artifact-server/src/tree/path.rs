@@ -45,8 +45,13 @@ impl TreePath {
 
     /// The path without its last component; `None` for a path of one component.
     pub fn parent(&self) -> Option<Self> {
+        self.parent_bytes().map(|parent| Self(parent.into()))
+    }
+
+    /// [`TreePath::parent`] without an allocation.
+    pub(super) fn parent_bytes(&self) -> Option<&[u8]> {
         let slash = self.0.iter().rposition(|&byte| byte == b'/')?;
-        Some(Self(self.0[..slash].into()))
+        Some(&self.0[..slash])
     }
 
     /// The path as seen from `directory`: what comes behind it. `None` when it is not strictly below; the whole path for the root.
@@ -59,7 +64,12 @@ impl TreePath {
 
     /// Whether this path is `directory` or lies below it.
     pub fn is_within(&self, directory: &Self) -> bool {
-        let (path, directory) = (self.as_bytes(), directory.as_bytes());
+        self.is_within_bytes(directory.as_bytes())
+    }
+
+    /// [`TreePath::is_within`] for the bytes of a path.
+    pub(super) fn is_within_bytes(&self, directory: &[u8]) -> bool {
+        let path = self.as_bytes();
         path.starts_with(directory) && (path.len() == directory.len() || path[directory.len()] == b'/')
     }
 }

@@ -1,0 +1,68 @@
+//! Why a source can not be had, by what can be done about it.
+
+use weir_proto::{Failure, Reason};
+
+/// Why a source can not be had. Users see the text after `failed to fetch sources: ` or the like, so each stands alone.
+/// It can be cloned, as one failed download is reported to all who wait for it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    /// The URL is not one that can be downloaded.
+    #[error("failed to download archive: invalid URL '{url}': {cause}")]
+    InvalidUrl {
+        /// As given.
+        url: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// The URL answers 404. It is not tried again.
+    #[error("file not found")]
+    NotFound,
+    /// The download failed, after all retries if another try could help.
+    #[error("failed to download archive{0}")]
+    Unavailable(String),
+    /// The digest can not be read, or is not the digest of what was downloaded.
+    #[error("failed to verify archive: {0}")]
+    Digest(String),
+    /// The tarball is corrupt or holds what may not be in a source.
+    #[error("failed to extract archive (check whether file size exceeds max download size): {0}")]
+    Refused(String),
+    /// The source is over a limit; the text names limit and flag.
+    #[error("source is too large: {0}")]
+    TooLarge(String),
+    /// All of the cache is in use.
+    #[error("the source cache is full and everything in it is in use; try again, or raise --source-cache-size")]
+    Busy,
+    /// The cache's own folder has no space left.
+    #[error("no space left for the source cache: {0}")]
+    Full(String),
+    /// The cache's own folder can not be read or written.
+    #[error("source cache failed: {0}")]
+    Storage(String),
+}
+
+impl SourceError {
+    /// An error of the cache's own folder.
+    pub(super) fn storage(error: &std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::Full(error.to_string()),
+            _ => Self::Storage(error.to_string()),
+        }
+    }
+}
+
+impl From<SourceError> for Failure {
+    fn from(error: SourceError) -> Self {
+        let reason = match error {
+            SourceError::InvalidUrl { .. } => Reason::InvalidRequest,
+            SourceError::NotFound => Reason::SourceNotFound,
+            SourceError::Unavailable(_) => Reason::SourceUnavailable,
+            SourceError::Digest(_) => Reason::SourceDigestMismatch,
+            SourceError::Refused(_) => Reason::SourceRefused,
+            SourceError::TooLarge(_) => Reason::SourceTooLarge,
+            SourceError::Busy => Reason::CacheBusy,
+            SourceError::Full(_) => Reason::StorageFull,
+            SourceError::Storage(_) => Reason::StorageFailed,
+        };
+        Self::new(reason, error.to_string())
+    }
+}

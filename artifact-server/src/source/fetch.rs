@@ -1,0 +1,222 @@
+//! Downloads a source and has it unpacked on the way.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use http::uri::Authority;
+use reqwest::{Response, StatusCode, Url, header::RETRY_AFTER, redirect};
+use tokio::{
+    sync::mpsc,
+    task::{JoinError, JoinHandle},
+};
+use weir_proto::Digest;
+
+use super::{
+    Limits, Source, SourceError, Waits,
+    feed::pipe,
+    retry::{Failed, Verdict, judge, retry_after, with_retries},
+    shelf::Shelf,
+    unpack::unpack,
+};
+use crate::hash::Hasher;
+
+/// Longest wait for a connection, and for the next piece of a response. There is no limit on the whole download.
+const CONNECT: Duration = Duration::from_secs(10);
+const IDLE: Duration = Duration::from_secs(30);
+
+/// Downloads with one HTTP client for all sources. Proxies are taken from the environment.
+#[derive(Debug)]
+pub(super) struct Fetcher {
+    client: reqwest::Client,
+    folder: PathBuf,
+    limits: Limits,
+    waits: Waits,
+}
+
+/// Where a source is and what it must hash to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) url: Url,
+    pub(super) digest: Digest,
+    pub(super) retries: u32,
+}
+
+impl Fetcher {
+    /// Makes the client. Spools go to `folder`.
+    pub(super) fn new(folder: PathBuf, limits: Limits, waits: Waits) -> Result<Self, SourceError> {
+        // A redirect could lead a download anywhere in the cluster's network.
+        let client = reqwest::Client::builder()
+            .redirect(redirect::Policy::none())
+            .connect_timeout(CONNECT)
+            .read_timeout(IDLE)
+            .user_agent(concat!("weir-artifact-server/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| SourceError::Storage(format!("no HTTP client: {}", chain(&error))))?;
+        Ok(Self { client, folder, limits, waits })
+    }
+
+    /// Downloads, verifies and unpacks a source, with retries.
+    pub(super) async fn fetch(&self, target: &Target, shelf: &Arc<Shelf>) -> Result<Source, SourceError> {
+        let what = format!("GET {}", target.url);
+        with_retries(what, target.retries, self.waits, || self.attempt(target, shelf)).await
+    }
+
+    async fn attempt(&self, target: &Target, shelf: &Arc<Shelf>) -> Result<Source, Failed> {
+        let response = self.open(&target.url).await?;
+        self.receive(response, &target.digest, shelf).await
+    }
+
+    /// Asks for the body.
+    async fn open(&self, url: &Url) -> Result<Response, Failed> {
+        let response = self.client.get(url.clone()).send().await.map_err(|error| transport(&error.without_url()))?;
+        let status = response.status();
+        match judge(status.as_u16()) {
+            Verdict::Take => Ok(response),
+            Verdict::Missing => Err(Failed::ForGood(SourceError::NotFound)),
+            Verdict::Again { heed } => {
+                let header = response.headers().get(RETRY_AFTER).filter(|_| heed);
+                let value = header.and_then(|value| value.to_str().ok());
+                Err(Failed::ForNow {
+                    cause: format!("unexpected HTTP status {}", in_words(status)),
+                    retry_after: value.and_then(|value| retry_after(value, jiff::Timestamp::now())),
+                })
+            }
+            Verdict::GiveUp => {
+                let note = if status.is_redirection() { "; redirects are not followed" } else { "" };
+                let status = in_words(status);
+                Err(Failed::ForGood(SourceError::Unavailable(format!(" from {url} (status: {status}{note})"))))
+            }
+        }
+    }
+
+    /// Hashes the body and feeds it to a thread that unpacks it, so that two processors share the work.
+    async fn receive(&self, response: Response, digest: &Digest, shelf: &Arc<Shelf>) -> Result<Source, Failed> {
+        self.check_size(response.content_length().unwrap_or_default())?;
+        let (sender, feed) = pipe();
+        let (folder, limits, charge) = (self.folder.clone(), self.limits, shelf.charge());
+        let task = tokio::task::spawn_blocking(move || unpack(feed, &folder, &limits, charge));
+        let mut unpacking = Unpacking::Running(sender, task);
+        let (mut hash, mut size) = (Hasher::new(digest.algorithm()), 0);
+        let mut body = response.bytes_stream();
+        while let Some(piece) = body.next().await {
+            let piece = piece.map_err(|error| transport(&error.without_url()))?;
+            size += piece.len() as u64;
+            self.check_size(size)?;
+            hash.update(&piece);
+            unpacking.send(piece).await?;
+        }
+        let unpacked = unpacking.finish().await;
+        let computed = hash.finish().map_err(|error| Failed::ForGood(SourceError::Digest(error.to_string())))?;
+        if computed != *digest {
+            return Err(Failed::ForGood(SourceError::Digest(format!(
+                "computed digest doesn't match provided '{digest}' (check whether file size exceeds max download size)"
+            ))));
+        }
+        let mut source = unpacked.map_err(Failed::ForGood)?;
+        source.summary.compressed_bytes = size;
+        Ok(source)
+    }
+
+    fn check_size(&self, size: u64) -> Result<(), Failed> {
+        let max = self.limits.compressed_bytes;
+        if size <= max {
+            return Ok(());
+        }
+        let text = format!("the download is larger than {max} bytes; raise --source-cache-size");
+        Err(Failed::ForGood(SourceError::TooLarge(text)))
+    }
+}
+
+/// The unpacking half of a download.
+enum Unpacking {
+    /// Still reading.
+    Running(mpsc::Sender<Bytes>, JoinHandle<Result<Source, SourceError>>),
+    /// Done before the body's end: at the end marker of the tar, or with an error that is kept back. A wrong digest explains
+    /// a broken tarball better than its first broken byte.
+    Ended(Result<Source, SourceError>),
+}
+
+impl Unpacking {
+    /// Passes a piece on. Errors that a wrong digest can not explain end the download at once.
+    async fn send(&mut self, piece: Bytes) -> Result<(), Failed> {
+        let Self::Running(sender, task) = self else {
+            return Ok(());
+        };
+        if sender.send(piece).await.is_ok() {
+            return Ok(());
+        }
+        let result = ended(task.await);
+        match result {
+            Err(error) if !matches!(error, SourceError::Refused(_)) => Err(Failed::ForGood(error)),
+            result => {
+                *self = Self::Ended(result);
+                Ok(())
+            }
+        }
+    }
+
+    /// The result, once the whole body has been sent.
+    async fn finish(self) -> Result<Source, SourceError> {
+        match self {
+            Self::Running(sender, task) => {
+                drop(sender);
+                ended(task.await)
+            }
+            Self::Ended(result) => result,
+        }
+    }
+}
+
+fn ended(joined: Result<Result<Source, SourceError>, JoinError>) -> Result<Source, SourceError> {
+    joined.unwrap_or_else(|error| Err(SourceError::Storage(format!("unpacking ended early: {error}"))))
+}
+
+/// A request that got no answer, or only part of one. All of these are tried again but for requests that can not be made.
+fn transport(error: &reqwest::Error) -> Failed {
+    let cause = chain(error);
+    if error.is_builder() {
+        return Failed::ForGood(SourceError::Unavailable(format!(": {cause}")));
+    }
+    Failed::ForNow { cause, retry_after: None }
+}
+
+/// An error with all its causes. Without the URL, which is named elsewhere.
+fn chain(error: &reqwest::Error) -> String {
+    let mut text = String::new();
+    let mut next: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = next {
+        let own = error.to_string();
+        if !text.contains(&own) {
+            let joint = if text.is_empty() { "" } else { ": " };
+            text = text + joint + &own;
+        }
+        next = error.source();
+    }
+    text
+}
+
+/// E.g. `503 Service Unavailable`.
+fn in_words(status: StatusCode) -> String {
+    format!("{} {}", status.as_u16(), status.canonical_reason().unwrap_or_default()).trim_end().to_owned()
+}
+
+/// Reads the URL of a source and replaces its host if asked to.
+pub(super) fn resolve(url: &str, host: Option<&str>) -> Result<Url, SourceError> {
+    let invalid = |cause: &str| SourceError::InvalidUrl { url: url.to_owned(), cause: cause.to_owned() };
+    let mut resolved = Url::parse(url).map_err(|error| invalid(&error.to_string()))?;
+    if resolved.scheme() != "http" {
+        return Err(invalid("the scheme must be http"));
+    }
+    let Some(host) = host.filter(|host| !host.is_empty()) else {
+        return Ok(resolved);
+    };
+    let wrong = || invalid(&format!("the source host '{host}' is not a host or host:port"));
+    let authority: Authority = host.parse().map_err(|_| wrong())?;
+    if authority.as_str().contains('@') {
+        return Err(wrong());
+    }
+    resolved.set_host(Some(authority.host())).map_err(|_| wrong())?;
+    resolved.set_port(authority.port_u16()).map_err(|()| wrong())?;
+    Ok(resolved)
+}

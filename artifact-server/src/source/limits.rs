@@ -1,0 +1,35 @@
+//! How large a source may be.
+
+/// Directories that an entry may lie in, one inside the other. Deeper trees are refused.
+pub const MAX_DEPTH: usize = 256;
+
+/// Upper bounds for one source. They keep a hostile tarball from filling memory or disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Size of the tarball as downloaded, in bytes.
+    pub compressed_bytes: u64,
+    /// Size of the tar stream after gunzip, in bytes, headers and skipped entries included.
+    pub uncompressed_bytes: u64,
+    /// Entries of every kind in the tarball, skipped ones included.
+    pub entries: u64,
+    /// Directories one inside the other, see [`MAX_DEPTH`].
+    pub depth: usize,
+    /// Length of a path in bytes. 4095 is what Linux takes.
+    pub path_bytes: usize,
+    /// Length of one component of a path in bytes. 255 is what Linux takes.
+    pub name_bytes: usize,
+}
+
+impl Limits {
+    /// The limits that go with a cache of this many bytes and entries: a source may fill it, but no more.
+    pub fn for_cache(max_bytes: u64, max_entries: u64) -> Self {
+        Self {
+            compressed_bytes: max_bytes,
+            uncompressed_bytes: max_bytes,
+            entries: max_entries,
+            depth: MAX_DEPTH,
+            path_bytes: 4095,
+            name_bytes: 255,
+        }
+    }
+}

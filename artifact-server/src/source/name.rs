@@ -1,0 +1,149 @@
+//! Names of tar entries: which are taken, and what path they mean.
+
+use super::{Limits, SourceError};
+use crate::tree::TreePath;
+
+/// Takes the name of a tar entry as Flux does: `.` and empty components are dropped and `..` takes one back. `None` is the
+/// root of the tree. Empty and absolute names, and names with a backslash or `../` in them, are refused; so are names that
+/// lead out of the tree, and those over the limits.
+pub(super) fn clean(name: &[u8], limits: &Limits) -> Result<Option<TreePath>, SourceError> {
+    let climbs = name.windows(3).any(|three| three == b"../");
+    if name.is_empty() || name.contains(&b'\\') || name.starts_with(b"/") || climbs || name.contains(&0) {
+        return Err(invalid(name));
+    }
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in name.split(|&byte| byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => drop(parts.pop().ok_or_else(|| invalid(name))?),
+            _ => parts.push(part),
+        }
+    }
+    if parts.is_empty() {
+        return Ok(None);
+    }
+    let path = parts.join(&b'/');
+    if parts.len() > limits.depth {
+        return Err(too_large(name, &format!("is more than {} directories deep", limits.depth)));
+    }
+    if path.len() > limits.path_bytes {
+        return Err(too_large(name, &format!("has a path of more than {} bytes", limits.path_bytes)));
+    }
+    if parts.iter().any(|part| part.len() > limits.name_bytes) {
+        return Err(too_large(name, &format!("has a name of more than {} bytes", limits.name_bytes)));
+    }
+    TreePath::new(&path).map(Some).map_err(|_| invalid(name))
+}
+
+/// The name is not one that may be in a tarball.
+pub(super) fn invalid(name: &[u8]) -> SourceError {
+    SourceError::Refused(format!("tar contained invalid name error {}", quoted(name)))
+}
+
+fn too_large(name: &[u8], what: &str) -> SourceError {
+    SourceError::TooLarge(format!("tar entry {} {what}", quoted(name)))
+}
+
+/// The most of a name that an error shows, in bytes.
+const SHOWN: usize = 256;
+
+/// Bytes in double quotes, as Go's `%q` writes them. Long names are shortened.
+pub(super) fn quoted(name: &[u8]) -> String {
+    let (shown, end) = if name.len() > SHOWN { (&name[..SHOWN], "\"…") } else { (name, "\"") };
+    let mut text = String::from("\"");
+    for chunk in shown.utf8_chunks() {
+        chunk.valid().chars().for_each(|character| push_quoted(&mut text, character));
+        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
+    }
+    text + end
+}
+
+fn push_quoted(text: &mut String, character: char) {
+    match character {
+        '"' => text.push_str("\\\""),
+        '\\' => text.push_str("\\\\"),
+        '\n' => text.push_str("\\n"),
+        '\r' => text.push_str("\\r"),
+        '\t' => text.push_str("\\t"),
+        '\x07' => text.push_str("\\a"),
+        '\x08' => text.push_str("\\b"),
+        '\x0b' => text.push_str("\\v"),
+        '\x0c' => text.push_str("\\f"),
+        '\'' => text.push('\''),
+        _ if character.is_ascii_control() => text.push_str(&format!("\\x{:02x}", u32::from(character))),
+        // Rust escapes what can not be printed; combining marks are the only other characters that it escapes at a start.
+        _ if character.escape_debug().len() == 1 => text.push(character),
+        _ if u32::from(character) > 0xffff => text.push_str(&format!("\\U{:08x}", u32::from(character))),
+        _ => text.push_str(&format!("\\u{:04x}", u32::from(character))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_as_go_takes_them() {
+        let limits = Limits { depth: 4, path_bytes: 20, name_bytes: 8, ..Limits::for_cache(1, 1) };
+        let bad = |name: &str| Err(format!("tar contained invalid name error {name}"));
+        type Row<'a> = (&'a str, &'a [u8], Result<Option<&'a str>, String>);
+        let rows: &[Row] = &[
+            ("plain", b"a/b", Ok(Some("a/b"))),
+            ("§10.10 empty", b"", bad(r#""""#)),
+            ("§10.10 backslash", b"a\\b", bad(r#""a\\b""#)),
+            ("§10.10 drive letter", b"C:\\x", bad(r#""C:\\x""#)),
+            ("§10.10 absolute", b"/etc/passwd", bad(r#""/etc/passwd""#)),
+            ("§10.10 leading ../", b"../x", bad(r#""../x""#)),
+            ("§10.10 inner ../", b"a/../b", bad(r#""a/../b""#)),
+            ("§10.10 ../ after other text", b"a../b", bad(r#""a../b""#)),
+            ("faults 25: only ..", b"..", bad(r#""..""#)),
+            ("faults 25: out of the tree at the end", b"a/..", Ok(None)),
+            ("faults 25: one back at the end", b"a/b/..", Ok(Some("a"))),
+            ("faults 25: root", b".", Ok(None)),
+            ("faults 25: root with a slash", b"./", Ok(None)),
+            ("faults 25: leading ./", b"./a/x", Ok(Some("a/x"))),
+            ("faults 25: empty and . inside", b"a//./b", Ok(Some("a/b"))),
+            ("faults 25: trailing slash", b"a/", Ok(Some("a"))),
+            ("faults 25: NUL", b"a\0b", bad(r#""a\x00b""#)),
+            ("faults 32: newline is kept", b"a\nb", Ok(Some("a\nb"))),
+            ("faults 29: deep", b"a/b/c/d/e", Err(r#"tar entry "a/b/c/d/e" is more than 4 directories deep"#.into())),
+            ("faults 29: just deep enough", b"a/b/c/d", Ok(Some("a/b/c/d"))),
+            (
+                "faults 25: long component",
+                b"123456789",
+                Err(r#"tar entry "123456789" has a name of more than 8 bytes"#.into()),
+            ),
+            ("faults 25: longest component", b"12345678", Ok(Some("12345678"))),
+            (
+                "faults 25: long path",
+                b"1234567/1234567/12345",
+                Err(r#"tar entry "1234567/1234567/12345" has a path of more than 20 bytes"#.into()),
+            ),
+        ];
+        for (row, name, expected) in rows {
+            let got = clean(name, &limits).map(|path| path.map(|path| path.to_string())).map_err(|error| match error {
+                SourceError::Refused(text) | SourceError::TooLarge(text) => text,
+                other => panic!("row {row}: {other:?}"),
+            });
+            assert_eq!(got, expected.clone().map(|path| path.map(str::to_owned)), "row {row}");
+        }
+        assert_eq!(clean(b"not-utf8-\xff", &Limits::for_cache(1, 1)).unwrap().unwrap().as_bytes(), b"not-utf8-\xff");
+    }
+
+    // Expected texts are the output of Go's fmt.Sprintf("%q", …).
+    #[test]
+    fn quotes_like_go() {
+        let rows: &[(&[u8], &str)] = &[
+            (b"a'b\"c\\d", r#""a'b\"c\\d""#),
+            (b"\n\r\t\x07\x08\x0b\x0c\x01\x7f", r#""\n\r\t\a\b\v\f\x01\x7f""#),
+            ("é漢🦀".as_bytes(), "\"é漢🦀\""),
+            (b"\xff\xc3", r#""\xff\xc3""#),
+            ("\u{202e}x\u{200b}".as_bytes(), r#""\u202ex\u200b""#),
+            ("\u{e0001}".as_bytes(), r#""\U000e0001""#),
+        ];
+        for (name, expected) in rows {
+            assert_eq!(quoted(name), *expected);
+        }
+        assert_eq!(quoted(&[b'x'; 300]).chars().count(), SHOWN + 3);
+    }
+}

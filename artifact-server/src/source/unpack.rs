@@ -1,0 +1,203 @@
+//! Unpacks a tarball in one pass: gunzip, tar, policy, spool and index. It keeps one buffer of content in memory, never a file.
+
+use std::{
+    collections::HashMap,
+    io::{self, BufRead, BufReader, Read},
+    path::Path,
+    sync::Arc,
+};
+
+use flate2::bufread::MultiGzDecoder;
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    Limits, Source, SourceError, SourceSummary,
+    admission::{Admitted, admit},
+    member::{Member, Members, StreamError},
+    name::quoted,
+    shelf::Charge,
+    spool::{Spool, Writer},
+};
+use crate::tree::{Content, Entry, File, Node, Tree, TreePath};
+
+/// Bytes decoded at once.
+const BUFFER: usize = 128 * 1024;
+
+/// Reads a gzip-compressed tar from `input` into a spool in `folder`. What lies behind the end marker of the tar is not read, as
+/// in Flux. The caller must not hand the source out before it has checked the digest of the input.
+pub(super) fn unpack(
+    input: impl BufRead,
+    folder: &Path,
+    limits: &Limits,
+    charge: Charge,
+) -> Result<Source, SourceError> {
+    let gunzip = Gunzip { decoder: MultiGzDecoder::new(input), decoded: 0, max: limits.uncompressed_bytes };
+    let mut members = Members::new(BufReader::with_capacity(BUFFER, gunzip));
+    let (spool, writer) = Writer::create(folder, charge).map_err(|error| SourceError::storage(&error))?;
+    let mut index = Index { spool, writer, places: HashMap::new(), entries: Vec::new(), skipped_links: 0 };
+    let (mut count, mut last) = (0, Vec::new());
+    while let Some(member) = members.next().map_err(|error| stream_error(error, &last))? {
+        count += 1;
+        if count > limits.entries {
+            let (name, max) = (quoted(&member.name), limits.entries);
+            return Err(SourceError::TooLarge(format!(
+                "tar entry {name} is one more than the {max} that a source may have; raise --source-cache-entries"
+            )));
+        }
+        index.add(&mut members, &member, limits)?;
+        last = member.name;
+    }
+    index.finish()
+}
+
+/// The tree as it grows.
+struct Index {
+    spool: Arc<Spool>,
+    writer: Writer,
+    /// Where a path is in `entries`.
+    places: HashMap<TreePath, usize>,
+    entries: Vec<Entry>,
+    skipped_links: u64,
+}
+
+impl Index {
+    fn add<R: BufRead>(
+        &mut self,
+        members: &mut Members<R>,
+        member: &Member,
+        limits: &Limits,
+    ) -> Result<(), SourceError> {
+        match admit(member, limits)? {
+            Admitted::Nothing => Ok(()),
+            Admitted::SkippedLink => {
+                self.skipped_links += 1;
+                Ok(())
+            }
+            Admitted::Directory(path) => {
+                self.spool.charge.grow(0, path.as_bytes().len())?;
+                self.place(path, Node::Directory, member)
+            }
+            Admitted::File { path, executable } => {
+                self.spool.charge.grow(member.size, path.as_bytes().len()).map_err(|error| about(error, member))?;
+                let file = self.spool_file(members, member, executable)?;
+                self.place(path, Node::File(file), member)
+            }
+            Admitted::HardLink { path, target } => {
+                self.spool.charge.grow(0, path.as_bytes().len())?;
+                let earlier = self.places.get(&target).map(|&place| &self.entries[place].node);
+                let Some(Node::File(file)) = earlier else {
+                    return Err(SourceError::Refused(format!(
+                        "tar file entry {} is a hard link to {}, which is not an earlier file of the archive",
+                        quoted(&member.name),
+                        quoted(&member.link)
+                    )));
+                };
+                let file = file.clone();
+                self.place(path, Node::File(file), member)
+            }
+        }
+    }
+
+    /// Copies the content of the current member to the spool and hashes it on the way.
+    fn spool_file<R: BufRead>(
+        &mut self,
+        members: &mut Members<R>,
+        member: &Member,
+        executable: bool,
+    ) -> Result<File, SourceError> {
+        let offset = self.writer.offset;
+        let mut hash = Sha256::new();
+        let writer = &mut self.writer;
+        let copied = members.content(|piece| {
+            hash.update(piece);
+            writer.append(piece).map_err(|error| io::Error::other(SourceError::storage(&error)))
+        });
+        copied.map_err(|error| stream_error(error, &member.name))?;
+        let content = Content::Spooled(Arc::clone(&self.spool) as _, offset);
+        Ok(File { executable, size: member.size, sha256: hash.finalize().into(), content })
+    }
+
+    /// Puts a node at its path. The last of several files with one path counts.
+    fn place(&mut self, path: TreePath, node: Node, member: &Member) -> Result<(), SourceError> {
+        let Some(&place) = self.places.get(&path) else {
+            self.places.insert(path.clone(), self.entries.len());
+            self.entries.push(Entry { path, node });
+            return Ok(());
+        };
+        let before = &mut self.entries[place].node;
+        match (&*before, &node) {
+            (Node::Directory, Node::Directory) => {}
+            (Node::File(_), Node::File(_)) => *before = node,
+            _ => {
+                let name = quoted(&member.name);
+                return Err(SourceError::Refused(format!("tar file entry {name} is both a file and a directory")));
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Source, SourceError> {
+        self.writer.finish().map_err(|error| SourceError::storage(&error))?;
+        drop(self.places);
+        let tree = Tree::from_entries(self.entries)
+            .map_err(|conflict| SourceError::Refused(format!("tar file entry {}", conflict)))?;
+        let mut summary = SourceSummary { skipped_links: self.skipped_links, ..SourceSummary::default() };
+        for entry in tree.entries() {
+            match &entry.node {
+                Node::Directory => summary.directories += 1,
+                Node::File(file) => {
+                    summary.files += 1;
+                    summary.bytes += file.size;
+                }
+            }
+        }
+        Ok(Source::new(tree, summary, self.spool))
+    }
+}
+
+/// Names the entry in the error of a budget.
+fn about(error: SourceError, member: &Member) -> SourceError {
+    match error {
+        SourceError::TooLarge(text) => SourceError::TooLarge(format!("tar entry {}: {text}", quoted(&member.name))),
+        other => other,
+    }
+}
+
+/// Turns an error of the stream into one for users. `last` is the entry it happened in or behind.
+fn stream_error(error: StreamError, last: &[u8]) -> SourceError {
+    let error = match error {
+        StreamError::Read(error) => match error.downcast::<SourceError>() {
+            Ok(ours) => return ours,
+            Err(error) => StreamError::Read(error),
+        },
+        other => other,
+    };
+    let place = if last.is_empty() { "at its start".to_owned() } else { format!("after entry {}", quoted(last)) };
+    SourceError::Refused(format!("tar error: {error} ({place})"))
+}
+
+/// Decompresses all members of a gzip stream, up to a limit.
+struct Gunzip<R> {
+    decoder: MultiGzDecoder<R>,
+    decoded: u64,
+    max: u64,
+}
+
+impl<R: BufRead> Read for Gunzip<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = match self.decoder.read(buffer) {
+            Err(error) if self.decoded == 0 && self.decoder.header().is_none() => {
+                return Err(io::Error::other(SourceError::Refused(format!("requires gzip-compressed body: {error}"))));
+            }
+            other => other?,
+        };
+        self.decoded += length as u64;
+        if self.decoded > self.max {
+            return Err(io::Error::other(SourceError::TooLarge(format!(
+                "it unpacks to more than {} bytes; raise --source-cache-size",
+                self.max
+            ))));
+        }
+        Ok(length)
+    }
+}

@@ -1,4 +1,0 @@
-//! What is known of the cluster, and what asks for a reconcile.
-
-pub mod cache;
-pub mod feed;

@@ -2,3 +2,5 @@
 //! and no bytes: it opens no file and serves no artifact.
 
 pub mod api;
+pub mod server;
+pub mod watch;

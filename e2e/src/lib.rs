@@ -10,6 +10,7 @@
 //! [`stage::Stage`]. It waits with [`eventually::eventually`], never with a
 //! bare sleep.
 
+pub mod bench;
 pub mod control_plane;
 pub mod eventually;
 pub mod flux;
@@ -17,6 +18,7 @@ pub mod git_server;
 pub mod guard;
 pub mod manifest;
 pub mod peer;
+pub mod playground;
 pub mod port;
 pub mod process;
 pub mod progress;
@@ -26,3 +28,4 @@ pub mod scene;
 pub mod stage;
 pub mod tools;
 pub mod trial;
+pub mod weir;

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::eventually::{PATIENCE, eventually};
 use crate::git_server::Repository;
@@ -34,8 +35,16 @@ impl Scene {
             .take(40)
             .collect();
         let namespace = format!("{}-{}", label.trim_matches('-'), stage.next());
-        create_namespace(&stage.control_plane.client(), &namespace).await?;
-        Ok(Self { stage, namespace })
+        Self::in_namespace(stage, &namespace).await
+    }
+
+    /// Creates exactly that namespace.
+    ///
+    /// # Errors
+    /// When it exists, or the API server refuses it.
+    pub async fn in_namespace(stage: Arc<Stage>, namespace: &str) -> Result<Self> {
+        create_namespace(&stage.control_plane.client(), namespace).await?;
+        Ok(Self { stage, namespace: namespace.to_owned() })
     }
 
     /// A client that may do everything.
@@ -156,6 +165,22 @@ impl Scene {
             Ok(())
         })
         .await
+    }
+
+    /// Downloads the artifact of a source or an `ExternalArtifact` as a consumer
+    /// does: 200, its size, and bytes with its (SHA-256) digest. Returns the bytes.
+    ///
+    /// # Errors
+    /// When one of these does not hold.
+    pub async fn download(&self, object: &Value) -> Result<Vec<u8>> {
+        let artifact = &object["status"]["artifact"];
+        let url = artifact["url"].as_str().with_context(|| format!("no artifact: {}", object["status"]))?;
+        let response = reqwest::get(url).await?.error_for_status()?;
+        let bytes = response.bytes().await?.to_vec();
+        let digest = format!("sha256:{}", hex::encode(Sha256::digest(&bytes)));
+        ensure!(artifact["digest"] == digest, "{url}: has {digest}, should be {}", artifact["digest"]);
+        ensure!(artifact["size"] == bytes.len(), "{url}: {} bytes, should be {}", bytes.len(), artifact["size"]);
+        Ok(bytes)
     }
 
     /// Creates a git repository with a first commit, and its `GitRepository` of

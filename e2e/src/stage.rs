@@ -13,6 +13,7 @@ use crate::flux::{self, Flux};
 use crate::git_server::GitServer;
 use crate::run_dir::RunDir;
 use crate::tools::{Part, Tools};
+use crate::weir;
 
 /// A control plane, Flux's controllers and a git server.
 pub struct Stage {
@@ -29,17 +30,19 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Builds what is missing and starts everything but Weir.
+    /// Builds what is missing of `parts`, which must contain all that runs here,
+    /// and starts everything but Weir.
     ///
     /// # Errors
     /// When a part cannot be built or does not start.
-    pub async fn start() -> Result<Self> {
-        let tools = Tools::ensure(&Part::ALL).await?;
+    pub async fn start(parts: &[Part]) -> Result<Self> {
+        let tools = Tools::ensure(parts).await?;
         let run = Arc::new(RunDir::new()?);
         let control_plane = ControlPlane::start(&tools, &run).await?;
         let client = control_plane.client();
         create_namespace(&client, flux::NAMESPACE).await?;
         Flux::install_definitions(&tools, &client).await?;
+        weir::install(&client).await?;
         let parts = [Part::SourceController, Part::KustomizeController, Part::HelmController];
         let flux = Flux::start(&tools, &run, control_plane.kubeconfig(), &parts).await?;
         let git = GitServer::start(&run).await?;

@@ -14,6 +14,7 @@ use tokio::runtime::Runtime;
 use crate::progress::say;
 use crate::scene::Scene;
 use crate::stage::Stage;
+use crate::tools::Part;
 
 /// Lines of each log that a failure shows.
 const TAIL_LINES: usize = 15;
@@ -71,8 +72,8 @@ impl Suite {
 }
 
 fn run(runtime: &Runtime, stage: &OnceLock<Result<Arc<Stage>, String>>, name: &str, body: Body) -> Result<(), Failed> {
-    let stage =
-        stage.get_or_init(|| runtime.block_on(Stage::start()).map(Arc::new).map_err(|error| format!("{error:#}")));
+    let stage = stage
+        .get_or_init(|| runtime.block_on(Stage::start(&Part::ALL)).map(Arc::new).map_err(|error| format!("{error:#}")));
     let stage = stage.as_ref().map_err(|error| format!("the stage did not start: {error}"))?;
     let short = name.rsplit("::").next().unwrap_or(name);
     let scene =

@@ -7,8 +7,11 @@
 pub mod artifact_generator;
 pub mod crd;
 pub mod external_artifact;
+mod key;
 mod lenient;
 pub mod source;
+
+pub use key::ObjectKey;
 
 /// Field manager of every write, `source` of every event and value of [`MANAGED_BY_LABEL`]. It is the name of the
 /// controller that Weir replaces, so that a swap leaves one owner of each field.

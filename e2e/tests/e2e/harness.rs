@@ -34,10 +34,7 @@ pub(crate) async fn commit_becomes_a_source_artifact(scene: Scene) -> Result<()>
 /// Downloads the GitRepository's artifact; returns its size in bytes.
 async fn artifact_size(scene: &Scene) -> Result<usize> {
     let source = scene.ready(Kind::GitRepository, "app").await?;
-    let url = source["status"]["artifact"]["url"].as_str().context("no URL")?;
-    let body = reqwest::get(url).await?.error_for_status()?.bytes().await?;
-    ensure!(source["status"]["artifact"]["size"] == body.len(), "size differs: {}", source["status"]);
-    Ok(body.len())
+    Ok(scene.download(&source).await?.len())
 }
 
 /// kustomize-controller applies what is in git.

@@ -3,6 +3,8 @@
 //! `cargo test -p weir-e2e --test e2e -- NAME` runs the tests whose name contains NAME.
 
 mod harness;
+mod manifests;
+mod rbac;
 
 use std::process::ExitCode;
 
@@ -35,6 +37,14 @@ fn main() -> ExitCode {
             grpcurl_runs,
             peer_archives_a_folder,
             children_die_with_their_owner,
+        },
+        manifests::{
+            base_applies,
+            restricted_namespace_admits_the_pod,
+        },
+        rbac::{
+            shipped_roles_allow_what_the_controller_does,
+            shipped_roles_refuse_everything_else,
         },
     );
     suite.run()

@@ -1,0 +1,122 @@
+//! What can go wrong between this process and the artifact server, sorted by what the caller does next.
+
+use std::error::Error as _;
+
+use tonic::{Code, Status};
+use weir_proto::{Failure, Reason};
+
+/// An error of a call, or of one artifact of a call.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ServerError {
+    /// Nobody answers. Nothing is known about the files; try again.
+    #[error("artifact server at {address} cannot be reached: {cause}; is weir-artifact-server running?")]
+    Unreachable {
+        /// The endpoint as configured.
+        address: String,
+        /// The innermost cause, e.g. `No such file or directory (os error 2)`.
+        cause: String,
+    },
+    /// The server did not answer in time.
+    #[error("artifact server at {address} did not answer in time: {cause}")]
+    Late {
+        /// The endpoint as configured.
+        address: String,
+        /// What the transport says.
+        cause: String,
+    },
+    /// The server says no, and why.
+    #[error("{0}")]
+    Refused(#[from] Failure),
+    /// An answer that is not of the contract, e.g. of a proxy or of an older server.
+    #[error("artifact server at {address} answered {code:?}: {message}")]
+    Unexpected {
+        /// The endpoint as configured.
+        address: String,
+        /// The gRPC code.
+        code: Code,
+        /// Its message.
+        message: String,
+    },
+}
+
+impl ServerError {
+    /// Reads a status that ended a call to `address`.
+    pub fn from_status(address: &str, status: &Status) -> Self {
+        if let Some(failure) = Failure::from_status(status) {
+            return if failure.reason == Reason::ShuttingDown {
+                Self::Unreachable { address: address.to_owned(), cause: failure.message }
+            } else {
+                Self::Refused(failure)
+            };
+        }
+        let address = address.to_owned();
+        match status.code() {
+            Code::Unavailable => Self::Unreachable { address, cause: innermost(status) },
+            Code::DeadlineExceeded | Code::Cancelled => Self::Late { address, cause: innermost(status) },
+            // What a connection that breaks in the middle of a stream looks like.
+            Code::Unknown | Code::Internal if status.source().is_some() => {
+                Self::Unreachable { address, cause: innermost(status) }
+            }
+            code => Self::Unexpected { address, code, message: status.message().to_owned() },
+        }
+    }
+
+    /// The stable reason, when the server gave one.
+    pub fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::Refused(failure) => Some(failure.reason),
+            _ => None,
+        }
+    }
+
+    /// Whether the call fails because a source cannot be had, which waits for the source instead of backing off.
+    pub fn is_about_source(&self) -> bool {
+        use Reason::{
+            CacheBusy, SourceDigestMismatch, SourceNotFound, SourceRefused, SourceTooLarge, SourceUnavailable,
+        };
+        matches!(
+            self.reason(),
+            Some(
+                SourceNotFound | SourceUnavailable | SourceDigestMismatch | SourceRefused | SourceTooLarge | CacheBusy
+            )
+        )
+    }
+}
+
+/// The deepest cause says most: the layers above it say "transport error".
+fn innermost(status: &Status) -> String {
+    let mut text = status.message().to_owned();
+    let mut next = status.source();
+    while let Some(error) = next {
+        text = error.to_string();
+        next = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sorts_statuses_by_what_to_do_next() {
+        let address = "unix:///s";
+        let at = |status: &Status| ServerError::from_status(address, status);
+        for &reason in Reason::ALL {
+            let failure = Failure::new(reason, "why");
+            let error = at(&failure.clone().into());
+            if reason == Reason::ShuttingDown {
+                assert_eq!(error, ServerError::Unreachable { address: address.into(), cause: "why".into() });
+            } else {
+                assert_eq!(error, ServerError::Refused(failure), "{reason:?}");
+            }
+            assert_eq!(error.is_about_source(), reason.name().starts_with("SOURCE_") || reason == Reason::CacheBusy);
+        }
+        let broken = Status::from_error(Box::new(std::io::Error::other("broken pipe")));
+        assert!(matches!(at(&broken), ServerError::Unreachable { cause, .. } if cause == "broken pipe"));
+        assert!(matches!(at(&Status::deadline_exceeded("30s")), ServerError::Late { .. }));
+        assert!(matches!(at(&Status::unimplemented("old")), ServerError::Unexpected { code: Code::Unimplemented, .. }));
+        let text = at(&Status::unavailable("no socket")).to_string();
+        assert!(text.contains(address) && text.contains("is weir-artifact-server running?"), "{text}");
+    }
+}

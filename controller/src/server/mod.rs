@@ -1,0 +1,255 @@
+//! The client of `weir-artifact-server`: one connection for the whole process, made when first needed and made again
+//! whenever it breaks.
+
+mod error;
+
+use std::time::Duration;
+
+use futures::{Stream, StreamExt as _, TryStreamExt as _, stream::BoxStream};
+use tonic::{
+    Request, Status, Streaming,
+    transport::{Channel, Endpoint},
+};
+use weir_proto::{
+    MAX_MESSAGE_BYTES, Owner,
+    v1::{
+        self, ArtifactRef, BuildRequest, BuildResponse, Caller, Collectable, GarbageCollectRequest, GetInfoRequest,
+        GetInfoResponse, ListRequest, RemoveAllRequest, SetServingRequest, Settings, StoredFile, Verdict,
+        VerifyRequest, WatchRequest, WatchResponse, artifact_builder_client::ArtifactBuilderClient,
+        artifact_storage_client::ArtifactStorageClient,
+    },
+};
+
+pub use error::ServerError;
+
+/// How long a call that reads no source may take. Collections of 1000 artifacts and lists of everything fit well.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a connection attempt may take. Sockets and loopback answer at once.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A silent connection is probed this often, and given up when the probe is not answered in the same time.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// The most artifacts that one collection takes.
+const COLLECT_AT_ONCE: usize = 1000;
+
+/// What a streaming call answers.
+pub type Answers<T> = BoxStream<'static, Result<T, ServerError>>;
+
+/// What this controller was configured with and sends along with its requests.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// Advertised address, digest algorithm, retries and host override.
+    pub settings: Settings,
+    /// How long collected files are kept at least.
+    pub retention_ttl: Duration,
+    /// How many files of an artifact are kept, the current one included.
+    pub retention_records: u32,
+    /// How long a run may take: a file that was returned less than this plus the TTL ago is not collected.
+    pub grace: Duration,
+    /// The fencing number: transitions of the Lease, 0 without leader election.
+    pub epoch: u64,
+}
+
+/// A handle on the server. Clones share the connection.
+#[derive(Clone, Debug)]
+pub struct Server {
+    address: String,
+    policy: Policy,
+    builder: ArtifactBuilderClient<Channel>,
+    storage: ArtifactStorageClient<Channel>,
+}
+
+/// An endpoint that can not be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("artifact server {address:?} is not valid: {problem}; use unix:///path/to.sock or http://host:port")]
+pub struct AddressError {
+    address: String,
+    problem: String,
+}
+
+/// What one `Build` call needs besides the artifacts.
+#[derive(Clone, Debug)]
+pub struct BuildCall {
+    /// Who answers for the files.
+    pub owner: Owner,
+    /// Namespace that the artifacts are published in.
+    pub namespace: String,
+    /// All sources of the generator.
+    pub sources: Vec<v1::Source>,
+    /// The server gives up after this.
+    pub timeout: Duration,
+}
+
+impl Server {
+    /// Prepares the connection to `unix:///path` or `http://host:port`; nothing is sent yet. Must run inside a tokio runtime.
+    pub fn new(address: &str, policy: Policy) -> Result<Self, AddressError> {
+        let wrong = |problem: &str| AddressError { address: address.to_owned(), problem: problem.to_owned() };
+        let known = address.starts_with("unix:///") || address.starts_with("http://");
+        if !known {
+            return Err(wrong("the scheme is neither unix nor http"));
+        }
+        let endpoint = Endpoint::from_shared(address.to_owned()).map_err(|error| wrong(&error.to_string()))?;
+        let channel = endpoint
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE)
+            .keep_alive_while_idle(true)
+            .connect_lazy();
+        let builder = ArtifactBuilderClient::new(channel.clone())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let storage = ArtifactStorageClient::new(channel)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        Ok(Self { address: address.to_owned(), policy, builder, storage })
+    }
+
+    /// The endpoint, as configured.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The prefix of every artifact URL that this controller publishes; empty when the server's own is used.
+    pub fn advertised_address(&self) -> &str {
+        &self.policy.settings.advertised_address
+    }
+
+    /// Composes and stores artifacts. Results come in the order in which they finish; dropping the stream cancels the call.
+    pub async fn build(
+        &self,
+        call: BuildCall,
+        artifacts: impl Stream<Item = v1::BuildArtifact> + Send + 'static,
+    ) -> Result<Answers<BuildResponse>, ServerError> {
+        let header = v1::BuildHeader {
+            caller: Some(self.caller(&call.owner)),
+            kind: crate::api::external_artifact::KIND.to_owned(),
+            namespace: call.namespace,
+            sources: call.sources,
+            settings: Some(self.policy.settings.clone()),
+        };
+        let header = BuildRequest { message: Some(v1::build_request::Message::Header(header)) };
+        let artifacts =
+            artifacts.map(|artifact| BuildRequest { message: Some(v1::build_request::Message::Artifact(artifact)) });
+        let mut request = Request::new(futures::stream::once(async { header }).chain(artifacts));
+        request.set_timeout(call.timeout);
+        let answers = self.builder.clone().build(request).await.map_err(|status| self.error(&status))?;
+        Ok(self.stream(answers.into_inner()))
+    }
+
+    /// Checks that files are there and intact: one verdict for each `(path, digest)`, in order.
+    pub async fn verify(&self, files: Vec<VerifyRequest>) -> Result<Vec<Verdict>, ServerError> {
+        let asked = files.len();
+        let request = timed(futures::stream::iter(files), CALL_TIMEOUT);
+        let answers = self.storage.clone().verify_many(request).await.map_err(|status| self.error(&status))?;
+        let verdicts: Vec<Verdict> =
+            self.stream(answers.into_inner()).map_ok(|answer| answer.verdict()).try_collect().await?;
+        if verdicts.len() == asked {
+            Ok(verdicts)
+        } else {
+            Err(self.error(&Status::internal(format!("{} answers for {asked} questions", verdicts.len()))))
+        }
+    }
+
+    /// Removes what retention no longer keeps; never a path named here. Returns the removed paths.
+    pub async fn collect(&self, owner: &Owner, artifacts: Vec<Collectable>) -> Result<Vec<String>, ServerError> {
+        let mut removed = Vec::new();
+        let mut rest = artifacts;
+        while !rest.is_empty() {
+            let next = rest.split_off(rest.len().min(COLLECT_AT_ONCE));
+            let request = GarbageCollectRequest {
+                caller: Some(self.caller(owner)),
+                artifacts: std::mem::replace(&mut rest, next),
+                ttl: self.policy.retention_ttl.try_into().ok(),
+                records: self.policy.retention_records,
+                grace: self.policy.grace.try_into().ok(),
+            };
+            let answer = self.storage.clone().garbage_collect(timed(request, CALL_TIMEOUT)).await;
+            removed.append(&mut answer.map_err(|status| self.error(&status))?.into_inner().removed);
+        }
+        Ok(removed)
+    }
+
+    /// Removes all files of one artifact that the owner has. Nothing there is success.
+    pub async fn remove_all(&self, owner: &Owner, artifact: ArtifactRef) -> Result<(), ServerError> {
+        let request = RemoveAllRequest { caller: Some(self.caller(owner)), artifact: Some(artifact), take_over: false };
+        let answer = self.storage.clone().remove_all(timed(request, CALL_TIMEOUT)).await;
+        answer.map(drop).map_err(|status| self.error(&status))
+    }
+
+    /// The files of this controller, in one namespace or (empty) in all.
+    pub async fn list(&self, namespace: &str) -> Result<Answers<StoredFile>, ServerError> {
+        let request = ListRequest {
+            controller: crate::api::FIELD_MANAGER.to_owned(),
+            kind: crate::api::external_artifact::KIND.to_lowercase(),
+            namespace: namespace.to_owned(),
+        };
+        let answer = self.storage.clone().list(timed(request, CALL_TIMEOUT)).await;
+        let files = self.stream(answer.map_err(|status| self.error(&status))?.into_inner());
+        Ok(files.try_filter_map(|answer| futures::future::ok(answer.file)).boxed())
+    }
+
+    /// Follows what happens to the files of this controller, without an end of its own.
+    pub async fn watch(&self) -> Result<Answers<WatchResponse>, ServerError> {
+        let request = WatchRequest { controller: crate::api::FIELD_MANAGER.to_owned() };
+        let answer = self.storage.clone().watch(Request::new(request)).await.map_err(|status| self.error(&status))?;
+        Ok(self.stream(answer.into_inner()))
+    }
+
+    /// Opens (or closes) the artifact port. Returns whether it is open now.
+    pub async fn set_serving(&self, on: bool) -> Result<bool, ServerError> {
+        // Serving belongs to the whole controller, not to one object; any object part will do.
+        let owner = format!("{}/controller", crate::api::FIELD_MANAGER);
+        let request = SetServingRequest { caller: Some(Caller { owner, epoch: self.policy.epoch }), on };
+        let answer = self.storage.clone().set_serving(timed(request, CALL_TIMEOUT)).await;
+        answer.map(|answer| answer.into_inner().serving).map_err(|status| self.error(&status))
+    }
+
+    /// What the server is and how it is configured.
+    pub async fn info(&self) -> Result<GetInfoResponse, ServerError> {
+        let answer = self.storage.clone().get_info(timed(GetInfoRequest {}, CALL_TIMEOUT)).await;
+        answer.map(tonic::Response::into_inner).map_err(|status| self.error(&status))
+    }
+
+    fn caller(&self, owner: &Owner) -> Caller {
+        Caller { owner: owner.to_string(), epoch: self.policy.epoch }
+    }
+
+    fn error(&self, status: &Status) -> ServerError {
+        ServerError::from_status(&self.address, status)
+    }
+
+    fn stream<T: Send + 'static>(&self, answers: Streaming<T>) -> Answers<T> {
+        let address = self.address.clone();
+        answers.map_err(move |status| ServerError::from_status(&address, &status)).boxed()
+    }
+}
+
+fn timed<T>(message: T, timeout: Duration) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(timeout);
+    request
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn refuses_addresses_it_can_not_call() {
+        for good in ["unix:///run/weir/s/artifact.sock", "http://127.0.0.1:9092", "http://[::1]:1"] {
+            assert!(Server::new(good, Policy::default()).is_ok(), "{good}");
+        }
+        for bad in ["", "/run/x.sock", "unix:relative", "https://a", "tcp://a:1", "http://"] {
+            let error = Server::new(bad, Policy::default()).map(drop).unwrap_err().to_string();
+            assert!(error.contains("use unix:///path/to.sock or http://host:port"), "{bad}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn names_the_endpoint_when_nobody_answers() {
+        let server = Server::new("unix:///nowhere/weir.sock", Policy::default()).unwrap();
+        let error = server.info().await.unwrap_err();
+        let ServerError::Unreachable { address, cause } = &error else { panic!("{error:?}") };
+        assert_eq!(address, "unix:///nowhere/weir.sock");
+        assert!(cause.contains("No such file"), "{cause}");
+    }
+}

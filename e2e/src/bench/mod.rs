@@ -1,0 +1,162 @@
+//! `cargo bench-monorepo`: how long Weir takes to follow a monorepo, and what it costs.
+//!
+//! Release binaries, a real kube-apiserver, default flags (fsync included). The clock of a phase runs from the patch of the
+//! source's status until every generator is Ready for it.
+
+mod cost;
+mod floor;
+mod generators;
+mod monorepo;
+mod report;
+mod source;
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context as _, Result};
+use kube::Client;
+use tokio::time::{Instant, timeout};
+
+use crate::{
+    control_plane::ControlPlane,
+    flux::{self, Flux},
+    run_dir::RunDir,
+    stage::create_namespace,
+    tools::{Part, Tools},
+    weir::{self, Weir},
+};
+use generators::{Follower, NAMESPACE};
+use monorepo::Monorepo;
+use report::Row;
+use source::SourceServer;
+
+/// A phase that takes longer than this is broken, not slow.
+const DEADLINE: Duration = Duration::from_secs(600);
+
+/// What to measure.
+#[derive(Clone, Debug, clap::Parser)]
+#[command(
+    about = "Follows a monorepo of 20 MiB noise and 5 files per application through Weir, on a real kube-apiserver"
+)]
+pub struct Options {
+    /// Applications in the monorepo; each becomes one artifact.
+    #[arg(long, default_value_t = 1000)]
+    apps: usize,
+    /// Generators that share the applications evenly.
+    #[arg(long, default_value_t = 1)]
+    generators: usize,
+    /// Applications that the second phase changes [default: 1 %].
+    #[arg(long)]
+    changed: Option<usize>,
+    /// Also time bare server-side applies of as many objects, which is the least that any controller must do.
+    #[arg(long)]
+    floor: bool,
+    /// More flags for weir-controller, e.g. --controller-arg=--log-level=debug.
+    #[arg(long, value_name = "FLAG")]
+    controller_arg: Vec<String>,
+}
+
+/// Everything that runs.
+struct Bench {
+    client: Client,
+    weir: Weir,
+    source: SourceServer,
+    monorepo: Monorepo,
+    follower: Follower,
+    generators: usize,
+    commits: u32,
+}
+
+/// Runs all phases and writes a table to standard output.
+pub async fn run(options: Options) -> Result<()> {
+    let tools = Tools::ensure(&[Part::Etcd, Part::KubeApiserver, Part::SourceController]).await?;
+    let run_dir = Arc::new(RunDir::new()?);
+    let plane = ControlPlane::start(&tools, &run_dir).await?;
+    let mut bench = Bench::prepare(&tools, &run_dir, &plane, &options).await?;
+    print(&format!("{} applications, {} generators", options.apps, options.generators))?;
+    print(&report::head())?;
+    let changed = options.changed.unwrap_or(options.apps.div_ceil(100));
+    for (phase, change) in [("create", 0), ("some changed", changed), ("all changed", options.apps)] {
+        bench.monorepo.change(change);
+        print(&bench.phase(phase).await?.line())?;
+    }
+    if options.floor {
+        print(&floor::measure(&bench.client, options.apps).await?)?;
+    }
+    bench.weir.stop().await?;
+    plane.stop().await
+}
+
+impl Bench {
+    async fn prepare(tools: &Tools, run: &Arc<RunDir>, plane: &ControlPlane, options: &Options) -> Result<Self> {
+        let client = plane.client();
+        Flux::install_definitions(tools, &client).await?;
+        for namespace in [flux::NAMESPACE, NAMESPACE] {
+            create_namespace(&client, namespace).await?;
+        }
+        weir::install(&client).await?;
+        let mut arguments = vec!["--log-level=info", "--requeue-dependency=5s"];
+        arguments.extend(options.controller_arg.iter().map(String::as_str));
+        let weir = Weir::start_for_all(run, plane, &arguments).await?;
+        generators::create_source(&client).await?;
+        generators::create(&client, options.generators, options.apps).await?;
+        let mut follower = Follower::new(&client);
+        // Each generator has its finalizer and waits for the source: what follows is the work alone.
+        follower.until(options.generators, "SourceFetchFailed", None).await?;
+        let (source, monorepo) = (SourceServer::start().await?, Monorepo::new(options.apps));
+        Ok(Self { client, weir, source, monorepo, follower, generators: options.generators, commits: 0 })
+    }
+
+    async fn phase(&mut self, phase: &'static str) -> Result<Row> {
+        self.commits += 1;
+        let snapshot = self.monorepo.pack()?;
+        let url = self.source.offer(&snapshot);
+        let revision = format!("main@sha1:{:040x}", self.commits);
+        let expected = generators::observed_digest(&revision, &snapshot.digest, &url);
+        let (cpu, writes, downloads) = (self.cpu()?, self.writes().await?, self.source.downloads());
+
+        let start = Instant::now();
+        generators::publish_source(&self.client, &revision, &snapshot.digest, &url).await?;
+        timeout(DEADLINE, self.follower.until(self.generators, "Succeeded", Some(&expected)))
+            .await
+            .with_context(|| format!("phase {phase} did not end within {DEADLINE:?}"))??;
+        let wall_seconds = start.elapsed().as_secs_f64();
+
+        let after = self.cpu()?;
+        Ok(Row {
+            phase,
+            wall_seconds,
+            cpu_seconds: [after[0] - cpu[0], after[1] - cpu[1]],
+            peak_mib: self.peak()?,
+            downloads: self.source.downloads() - downloads,
+            writes: cost::since(&writes, &self.writes().await?),
+        })
+    }
+
+    fn pids(&self) -> Result<[u32; 2]> {
+        let controller = self.weir.controller.process().context("the controller has ended")?;
+        let server = self.weir.server.process().context("the artifact server has ended")?;
+        Ok([controller.pid(), server.pid()])
+    }
+
+    fn cpu(&self) -> Result<[f64; 2]> {
+        let [controller, server] = self.pids()?;
+        Ok([cost::cpu_seconds(controller)?, cost::cpu_seconds(server)?])
+    }
+
+    fn peak(&self) -> Result<[f64; 2]> {
+        let [controller, server] = self.pids()?;
+        Ok([cost::peak_mib(controller)?, cost::peak_mib(server)?])
+    }
+
+    async fn writes(&self) -> Result<cost::Writes> {
+        let request = http::Request::get("/metrics").body(Vec::new())?;
+        Ok(cost::writes(&self.client.request_text(request).await?))
+    }
+}
+
+fn print(line: &str) -> Result<()> {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")?;
+    Ok(out.flush()?)
+}

@@ -1,0 +1,78 @@
+//! Builds both programs with cargo, in the profile of this crate.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tokio::process::Command;
+use tokio::sync::OnceCell;
+
+/// Where the built programs lie.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// `weir-artifact-server`.
+    pub server: PathBuf,
+    /// `weir-controller`.
+    pub controller: PathBuf,
+}
+
+static PROGRAMS: OnceCell<Programs> = OnceCell::const_new();
+
+impl Programs {
+    /// Builds them, once a process: a debug build if this is one, else release.
+    /// Cargo itself says where they are, so any target folder will do.
+    ///
+    /// # Errors
+    /// When the build fails; cargo's messages are on standard error.
+    pub async fn get() -> Result<&'static Self> {
+        PROGRAMS.get_or_try_init(build).await
+    }
+}
+
+async fn build() -> Result<Programs> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command
+        // All three, so that shared dependencies have the features they have now.
+        .args(["build", "--bins", "-p", "weir-artifact-server", "-p", "weir-controller", "-p", "weir-e2e"])
+        .args(["--quiet", "--message-format=json-render-diagnostics"])
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit());
+    if !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    let output = command.output().await.context("cannot run cargo to build Weir")?;
+    ensure!(output.status.success(), "cargo build of Weir failed: {}", output.status);
+    let messages = String::from_utf8(output.stdout)?;
+    Ok(Programs {
+        server: executable(&messages, "weir-artifact-server")?,
+        controller: executable(&messages, "weir-controller")?,
+    })
+}
+
+/// The path of a program in cargo's messages, one JSON object a line.
+fn executable(messages: &str, name: &str) -> Result<PathBuf> {
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|message| message["target"]["name"] == name)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .with_context(|| format!("cargo did not say where {name} is"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_library_of_that_name_is_not_the_program() {
+        let messages = r#"{"reason":"compiler-artifact","target":{"name":"weir-x"},"executable":null}
+{"reason":"compiler-artifact","target":{"name":"weir-y"},"executable":"/t/weir-y"}
+{"reason":"compiler-artifact","target":{"name":"weir-x"},"executable":"/t/weir-x"}
+not json"#;
+        assert_eq!(executable(messages, "weir-x").unwrap(), Path::new("/t/weir-x"));
+        assert!(executable(messages, "weir-z").is_err());
+    }
+}

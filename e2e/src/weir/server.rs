@@ -1,0 +1,143 @@
+//! `weir-artifact-server` as a process.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::Programs;
+use crate::port;
+use crate::process::{Process, Program};
+use crate::run_dir::RunDir;
+
+/// How long a start may take. It bounds a broken run.
+const START: Duration = Duration::from_secs(60);
+
+/// An artifact server that keeps its volume, socket and ports over restarts.
+#[derive(Debug)]
+pub struct ArtifactServer {
+    run: Arc<RunDir>,
+    program: Program,
+    storage: PathBuf,
+    socket: PathBuf,
+    artifacts: SocketAddr,
+    metrics: SocketAddr,
+    health: SocketAddr,
+    process: Option<Process>,
+}
+
+impl ArtifactServer {
+    /// Starts it on an empty volume and waits until it is ready. `label` names
+    /// its log; `arguments` are added at the end.
+    ///
+    /// # Errors
+    /// When it cannot be built or does not start.
+    pub async fn start(run: &Arc<RunDir>, label: &str, arguments: &[&str]) -> Result<Self> {
+        let folder = run.folder("weir")?;
+        let storage = folder.join("data");
+        // For the source cache, which the server places in the temporary folder.
+        let temporary = folder.join("tmp");
+        std::fs::create_dir(&storage)?;
+        std::fs::create_dir(&temporary)?;
+        let socket = folder.join("s/artifact.sock");
+        let (artifacts, metrics, health) = (port::free()?, port::free()?, port::free()?);
+        let program = Program::new(format!("weir-artifact-server@{label}"), &Programs::get().await?.server)
+            .env("TMPDIR", temporary)
+            .arg("--grpc-addr")
+            .arg(format!("unix://{}", socket.display()))
+            .arg("--storage-path")
+            .arg(&storage)
+            .arg(format!("--storage-addr={artifacts}"))
+            .arg(format!("--storage-adv-addr={artifacts}"))
+            .arg("--serve=when-led")
+            .arg(format!("--metrics-addr={metrics}"))
+            .arg(format!("--health-addr={health}"))
+            .args(arguments.iter().copied());
+        let run = Arc::clone(run);
+        let mut server = Self { run, program, storage, socket, artifacts, metrics, health, process: None };
+        server.restart().await?;
+        Ok(server)
+    }
+
+    /// Starts it again, after [`kill`](Self::kill) or [`stop`](Self::stop), with
+    /// the same volume, socket and ports. Waits until it answers.
+    ///
+    /// # Errors
+    /// When it does not start; says how it ended.
+    pub async fn restart(&mut self) -> Result<()> {
+        let process = self.program.start(&self.run).await?;
+        let probe = format!("http://{}/healthz", self.health);
+        process
+            .until("weir-artifact-server is healthy", START, || async {
+                reqwest::get(&probe).await?.error_for_status()?;
+                Ok(())
+            })
+            .await?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// SIGKILL. Returns when it is gone.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub async fn kill(&mut self) -> Result<()> {
+        self.take()?.kill().await.map(drop)
+    }
+
+    /// SIGTERM. Returns its exit status as text when it is gone.
+    ///
+    /// # Errors
+    /// When it does not run, or does not end.
+    pub async fn stop(&mut self) -> Result<String> {
+        self.take()?.terminate().await
+    }
+
+    fn take(&mut self) -> Result<Process> {
+        self.process.take().context("the artifact server does not run")
+    }
+
+    /// The running process.
+    #[must_use]
+    pub fn process(&self) -> Option<&Process> {
+        self.process.as_ref()
+    }
+
+    /// The folder that it stores artifacts in.
+    #[must_use]
+    pub fn storage(&self) -> &Path {
+        &self.storage
+    }
+
+    /// The gRPC address, `unix://...`, as `--artifact-server` takes it.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("unix://{}", self.socket.display())
+    }
+
+    /// The socket below that address.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Where it serves artifacts.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.artifacts
+    }
+
+    /// Where Prometheus reads its metrics.
+    #[must_use]
+    pub fn metrics_url(&self) -> String {
+        format!("http://{}/metrics", self.metrics)
+    }
+
+    /// Its liveness and readiness endpoints are below this.
+    #[must_use]
+    pub fn health_url(&self) -> String {
+        format!("http://{}", self.health)
+    }
+}

@@ -1,0 +1,147 @@
+//! Which module may know what. A decision without I/O can be tested with a table; this keeps it that way.
+
+use std::{fs, path::Path};
+
+use crate::root;
+
+/// Folders and files that decide and do no I/O of their own. They may read through what they are given (`Read`, `ReadAt`).
+const PURE: &[&str] = &[
+    "artifact-server/src/tree",
+    "controller/src/api",
+    "proto/src/digest.rs",
+    "proto/src/owner.rs",
+    "proto/src/path.rs",
+];
+
+/// What I/O, clocks and servers look like in a path of Rust.
+const IMPURE: &[&str] = &[
+    "tokio",
+    "tonic",
+    "warp",
+    "reqwest",
+    "hyper",
+    "notify",
+    "rustix",
+    "std::fs",
+    "std::net",
+    "std::env",
+    "std::process",
+];
+
+/// The controller's Kubernetes types name `kube`; no other pure module may.
+const KUBE: &[&str] = &["kube", "k8s_openapi"];
+
+/// Code of a file before its tests, without comments.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let end = text.find("#[cfg(test)]\nmod ").unwrap_or(text.len());
+    text[..end].lines().enumerate().map(|(at, line)| (at + 1, line.split("//").next().unwrap_or(line)))
+}
+
+/// Whether a line names a crate or module: `word::…`, `use word;` or `{word::…}`, not `my_word::`.
+fn names(line: &str, word: &str) -> bool {
+    line.match_indices(word).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        let after = &line[at + word.len()..];
+        !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':')
+            && (after.starts_with("::") || after.starts_with(';'))
+    })
+}
+
+/// `use std::{fs, …}` hides `std::fs`; write groups of `std` apart so that one line shows one path.
+fn grouped(line: &str, word: &str) -> bool {
+    let Some(module) = word.strip_prefix("std::") else { return false };
+    let Some(group) = line.trim().strip_prefix("use std::{") else { return false };
+    group
+        .split([',', '{', '}', ';'])
+        .any(|part| part.trim() == module || part.trim().starts_with(&format!("{module}::")))
+}
+
+fn rust_files(path: &Path, found: &mut Vec<std::path::PathBuf>) {
+    if path.is_file() {
+        found.extend((path.extension().is_some_and(|kind| kind == "rs")).then(|| path.to_owned()));
+        return;
+    }
+    let folder = fs::read_dir(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    for entry in folder {
+        rust_files(&entry.unwrap().path(), found);
+    }
+}
+
+fn offences(place: &str, words: &[&str]) -> Vec<String> {
+    let mut files = Vec::new();
+    rust_files(&root().join(place), &mut files);
+    assert!(!files.is_empty(), "{place} has no Rust file: correct the list");
+    let mut offences = Vec::new();
+    for file in files.iter().filter(|file| !file.ends_with("tests.rs")) {
+        let text = fs::read_to_string(file).unwrap();
+        for (number, line) in code(&text) {
+            for word in words.iter().filter(|word| names(line, word) || grouped(line, word)) {
+                offences.push(format!(
+                    "{}:{number} names {word}: {}",
+                    file.strip_prefix(root()).unwrap().display(),
+                    line.trim()
+                ));
+            }
+        }
+    }
+    offences
+}
+
+#[test]
+fn pure_modules_do_no_io() {
+    let found: Vec<_> = PURE.iter().flat_map(|place| offences(place, IMPURE)).collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn only_the_controllers_types_know_kubernetes() {
+    let places = PURE.iter().filter(|place| !place.starts_with("controller/"));
+    let found: Vec<_> = places.flat_map(|place| offences(place, KUBE)).collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn the_controller_opens_no_file() {
+    let found = offences("controller/src", &["std::fs", "tokio::fs", "rustix", "tempfile"]);
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// The dependencies of a crate, tests left out.
+fn dependencies(manifest: &str) -> String {
+    let text = fs::read_to_string(root().join(manifest)).unwrap();
+    let start = text.find("[dependencies]").expect("a list of dependencies");
+    let list = &text[start + 1..];
+    list[..list.find("\n[").unwrap_or(list.len())].to_owned()
+}
+
+#[test]
+fn the_two_processes_never_import_each_other_nor_the_others_trade() {
+    let server = dependencies("artifact-server/Cargo.toml");
+    for foreign in ["kube", "k8s-openapi", "weir-controller", "weir-e2e"] {
+        assert!(!server.lines().any(|line| line.starts_with(foreign)), "the server depends on {foreign}");
+    }
+    let controller = dependencies("controller/Cargo.toml");
+    for foreign in ["weir-artifact-server", "weir-e2e", "tar", "flate2", "notify", "rustix"] {
+        assert!(
+            !controller.lines().any(|line| line.starts_with(&format!("{foreign} "))),
+            "the controller depends on {foreign}"
+        );
+    }
+}
+
+#[test]
+fn the_scan_sees_what_it_should() {
+    let rows = [
+        ("use tokio::sync::watch;", "tokio", true),
+        ("    tokio::spawn(async {});", "tokio", true),
+        ("use std::{fmt, fs};", "std::fs", true),
+        ("use std::{fs::File, io};", "std::fs", true),
+        ("use std::{fmt, io};", "std::fs", false),
+        ("std::fs::read(path)", "std::fs", true),
+        ("use my_tokio::x;", "tokio", false),
+        ("let tokio = 1;", "tokio", false),
+    ];
+    for (line, word, expected) in rows {
+        assert_eq!(names(line, word) || grouped(line, word), expected, "{line}");
+    }
+}

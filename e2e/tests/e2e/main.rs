@@ -41,6 +41,8 @@ fn main() -> ExitCode {
         manifests::{
             base_applies,
             restricted_namespace_admits_the_pod,
+            documented_objects_are_accepted,
+            flux_installs_the_documented_overlay,
         },
         rbac::{
             shipped_roles_allow_what_the_controller_does,

@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
 use kube::Api;
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use weir_e2e::manifest;
+use weir_e2e::resources::{Kind, kustomization};
 use weir_e2e::scene::Scene;
 
 /// Every object of the base is accepted; server-side apply refuses unknown fields.
@@ -54,19 +56,82 @@ pub(crate) async fn restricted_namespace_admits_the_pod(scene: Scene) -> Result<
     Ok(())
 }
 
+/// The objects that README.md and docs/ show are accepted as they stand there.
+pub(crate) async fn documented_objects_are_accepted(scene: Scene) -> Result<()> {
+    let mut found = 0;
+    for document in ["README.md", "docs/operating.md", "docs/security.md"] {
+        let text = std::fs::read_to_string(root().join(document)).with_context(|| document.to_owned())?;
+        for block in blocks(&text) {
+            // Patches have no kind, and kustomizations are no objects of the API.
+            if !block.contains("apiVersion:") || block.contains(OVERLAY) {
+                continue;
+            }
+            for mut object in manifest::parse(block).with_context(|| format!("{document}: {block}"))? {
+                object.metadata.namespace = Some(scene.namespace.clone());
+                manifest::apply(&scene.client(), &scene.namespace, &object)
+                    .await
+                    .with_context(|| format!("{document}: {block}"))?;
+                found += 1;
+            }
+        }
+    }
+    ensure!(found >= 2, "only {found} objects found");
+    Ok(())
+}
+
+/// What marks the README's own kustomization.
+const OVERLAY: &str = "kustomize.config.k8s.io";
+
+/// The README's overlay around the base, built and applied by the real kustomize-controller. A suffix and a namespace of its
+/// own keep it apart from what other tests use.
+pub(crate) async fn flux_installs_the_documented_overlay(scene: Scene) -> Result<()> {
+    let readme = std::fs::read_to_string(root().join("README.md"))?;
+    let overlay = blocks(&readme).find(|block| block.contains(OVERLAY)).context("no overlay in README.md")?;
+    let mut files = vec![("kustomization.yaml".to_owned(), overlay.to_owned())];
+    for file in base_files()?.into_iter().chain(["kustomization.yaml".to_owned()]) {
+        let text = std::fs::read_to_string(root().join("deploy/base").join(&file))?;
+        files.push((format!("weir/deploy/base/{file}"), text));
+    }
+    let files: Vec<_> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    scene.repository("install", &files).await?;
+    let mut install = kustomization("install", &scene.namespace, (Kind::GitRepository, "install"), "./");
+    install["spec"]["nameSuffix"] = json!(format!("-{}", scene.namespace));
+    install["spec"]["prune"] = json!(false);
+    scene.apply(install).await?;
+    let installed = scene.ready(Kind::Kustomization, "install").await?;
+    let entries = installed["status"]["inventory"]["entries"].as_array().map_or(0, Vec::len);
+    ensure!(entries == base()?.len(), "{}", installed["status"]["inventory"]);
+    let deployments: Api<Deployment> = Api::namespaced(scene.client(), &scene.namespace);
+    let deployment = deployments.get(&format!("source-watcher-{}", scene.namespace)).await?;
+    let spec = deployment.spec.and_then(|spec| spec.template.spec).context("no spec")?;
+    let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let images: Vec<_> = containers.filter_map(|container| container.image.as_deref()).collect();
+    let expected = ["weir-controller", "weir-artifact-server"].map(|name| format!("registry.example.com/{name}:0.1.0"));
+    ensure!(images == expected, "{images:?}");
+    Ok(())
+}
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// The objects that `deploy/base/kustomization.yaml` lists.
-pub(crate) fn base() -> Result<Vec<DynamicObject>> {
-    let folder = root().join("deploy/base");
-    let text = std::fs::read_to_string(folder.join("kustomization.yaml"))?;
+/// The YAML blocks of a document.
+fn blocks(text: &str) -> impl Iterator<Item = &str> {
+    text.split("\n```yaml\n").skip(1).filter_map(|rest| rest.split("\n```").next())
+}
+
+/// The files that `deploy/base/kustomization.yaml` lists.
+fn base_files() -> Result<Vec<String>> {
+    let text = std::fs::read_to_string(root().join("deploy/base/kustomization.yaml"))?;
     let kustomization: Value = serde_saphyr::from_str(&text)?;
-    let files = kustomization["resources"].as_array().context("no resources")?;
+    Ok(serde_json::from_value(kustomization["resources"].clone())?)
+}
+
+/// The objects in those files.
+fn base() -> Result<Vec<DynamicObject>> {
     let mut objects = Vec::new();
-    for file in files {
-        objects.extend(manifest::read_file(&folder.join(file.as_str().context("not a file name")?))?);
+    for file in base_files()? {
+        objects.extend(manifest::read_file(&root().join("deploy/base").join(file))?);
     }
     Ok(objects)
 }

@@ -6,4 +6,5 @@ pub mod args;
 pub mod hash;
 pub mod log;
 pub mod source;
+pub mod storage;
 pub mod tree;

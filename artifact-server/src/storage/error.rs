@@ -1,0 +1,98 @@
+//! What can go wrong with the volume, sorted by what the caller can do about it.
+
+use std::{fmt::Display, io};
+
+use rustix::io::Errno;
+use weir_proto::{ArtifactPath, Failure, Reason};
+
+/// Why a storage operation failed. Each message is one line that names the place and says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// No space, no inodes, or over quota. What was being written is gone; what was stored before is untouched.
+    #[error("{place} is full ({cause}): free space, enlarge the volume or keep fewer artifacts")]
+    Full {
+        /// The file or folder that was being written.
+        place: String,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// The volume can not be read or written as it is now.
+    #[error("can not {doing} {place}: {cause}{advice}")]
+    Failed {
+        /// The verb: `read`, `write`, `open`, `remove`.
+        doing: &'static str,
+        /// The file or folder.
+        place: String,
+        /// What the system said.
+        cause: io::Error,
+        /// What to do, starting with a colon or empty.
+        advice: String,
+    },
+    /// The volume is not one that this server can use at all.
+    #[error("storage path {place} {problem}")]
+    Unusable {
+        /// The root.
+        place: String,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+    /// There is no such file.
+    #[error("there is no file {0}")]
+    NotFound(ArtifactPath),
+    /// The files belong to somebody else.
+    #[error("{place} belongs to {owner}: ask to take it over, or choose another name")]
+    OwnedByAnother {
+        /// The artifact's folder, or the file.
+        place: String,
+        /// Who owns it: `<controller>/<object UID>`.
+        owner: String,
+    },
+    /// The caller's own bytes could not be produced; nothing is wrong with the volume.
+    #[error("the content of {place} could not be written: {cause}")]
+    Content {
+        /// The artifact's folder.
+        place: String,
+        /// What the writer said.
+        cause: io::Error,
+    },
+}
+
+impl StorageError {
+    /// Sorts a system error by its number and adds advice.
+    pub fn io(doing: &'static str, place: impl Display, cause: impl Into<io::Error>) -> Self {
+        let (place, cause) = (place.to_string(), cause.into());
+        let advice = match Errno::from_io_error(&cause) {
+            Some(Errno::NOSPC | Errno::DQUOT) => return Self::Full { place, cause },
+            Some(Errno::ACCESS | Errno::PERM) => format!(
+                ": give uid {} read and write access to the volume, for example with fsGroup",
+                rustix::process::geteuid().as_raw()
+            ),
+            Some(Errno::ROFS) => ": the volume is mounted read-only; mount it for writing".to_owned(),
+            Some(Errno::NOTDIR | Errno::LOOP) => {
+                ": a file or a symbolic link stands where a folder should be; remove it".to_owned()
+            }
+            Some(Errno::MFILE | Errno::NFILE) => {
+                ": too many open files; raise the limit or lower the number of clients".to_owned()
+            }
+            Some(Errno::IO | Errno::STALE) => ": the device or network file system has a fault; check it".to_owned(),
+            _ => String::new(),
+        };
+        Self::Failed { doing, place, cause, advice }
+    }
+
+    /// The reason of the contract.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Full { .. } => Reason::StorageFull,
+            Self::Failed { .. } | Self::Unusable { .. } | Self::Content { .. } => Reason::StorageFailed,
+            Self::NotFound(_) => Reason::NotFound,
+            Self::OwnedByAnother { .. } => Reason::OwnedByAnother,
+        }
+    }
+}
+
+impl From<StorageError> for Failure {
+    fn from(error: StorageError) -> Self {
+        Self::new(error.reason(), error.to_string())
+    }
+}

@@ -1,0 +1,172 @@
+//! Listing, removing and collecting.
+
+use std::{collections::HashSet, sync::Arc};
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+use weir_proto::{ArtifactDir, ArtifactPath, Owner};
+
+use super::{
+    super::{Prefix, Record, Retention, StorageError, retention},
+    Entry, EventKind, State, Store,
+};
+
+/// Which files to list. Empty fields match all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// First half of the owner. When set, files without an owner are left out.
+    pub controller: String,
+    /// Kind of the artifact, lower case.
+    pub kind: String,
+    /// Namespace of the artifact.
+    pub namespace: String,
+}
+
+/// A stored file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Which file.
+    pub path: ArtifactPath,
+    /// Length in bytes.
+    pub size: u64,
+    /// What is recorded of it; `None` for a file somebody else put there and nobody has read yet.
+    pub record: Option<Arc<Record>>,
+}
+
+impl Store {
+    /// The stored files by artifact and name, from the index.
+    pub fn list(&self, filter: &Filter) -> Vec<Listed> {
+        let files = self.index.below(&Prefix::all());
+        let matches = |path: &ArtifactPath, entry: &Entry| {
+            let (kind, namespace, _) = path.dir().parts();
+            let controller = entry.owner().split('/').next().unwrap_or_default();
+            (filter.controller.is_empty() || filter.controller == controller)
+                && (filter.kind.is_empty() || filter.kind == kind)
+                && (filter.namespace.is_empty() || filter.namespace == namespace)
+        };
+        files.into_iter().filter(|(path, entry)| matches(path, entry)).filter_map(listed).collect()
+    }
+
+    /// Whether a file is there, and what is known of it. Reads no bytes.
+    pub fn stat(&self, path: &ArtifactPath) -> Result<Option<Listed>, StorageError> {
+        let Some(head) = self.storage.head(path)? else { return Ok(None) };
+        Ok(match self.index.get(path) {
+            Some(entry) => listed((path.clone(), entry)),
+            None => Some(Listed { path: path.clone(), size: head.size, record: None }),
+        })
+    }
+
+    /// Removes one file. A file without an owner may be removed by anybody.
+    pub fn remove(&self, owner: &Owner, path: &ArtifactPath) -> Result<(), StorageError> {
+        let _one = self.stripes.lock(path.dir());
+        let known = self.index.get(path);
+        if let Some(entry) = known.as_ref().filter(|entry| !may_remove(entry, owner)) {
+            return Err(StorageError::OwnedByAnother { place: path.to_string(), owner: entry.owner().to_owned() });
+        }
+        if self.storage.head(path)?.is_none() {
+            self.lose(path, known);
+            return Err(StorageError::NotFound(path.clone()));
+        }
+        self.delete(path)
+    }
+
+    /// Removes all files of one artifact that the owner has, and those that nobody owns; with `take_over` everybody's. When no
+    /// other owner's are left, whatever else lies there goes too. Returns what was removed; nothing there is success.
+    pub fn remove_all(
+        &self,
+        owner: &Owner,
+        dir: &ArtifactDir,
+        take_over: bool,
+    ) -> Result<Vec<ArtifactPath>, StorageError> {
+        let _one = self.stripes.lock(dir);
+        let mut removed = Vec::new();
+        let mut others = false;
+        for (path, entry) in self.index.artifact(dir) {
+            if take_over || may_remove(&entry, owner) {
+                self.delete(&path)?;
+                removed.push(path);
+            } else {
+                others = true;
+            }
+        }
+        if !others {
+            self.storage.clear(dir)?;
+        }
+        Ok(removed)
+    }
+
+    /// Removes what retention no longer keeps of one artifact, among the files that the owner has or nobody owns. `current` is
+    /// what the caller has published: it stays, and counts as returned now. Tries every file before it reports the first error.
+    pub fn collect(
+        &self,
+        owner: &Owner,
+        dir: &ArtifactDir,
+        current: Option<&ArtifactPath>,
+        retention: &Retention,
+    ) -> Result<Vec<ArtifactPath>, StorageError> {
+        let _one = self.stripes.lock(dir);
+        let (now, clock) = (Instant::now(), Timestamp::now());
+        let current = current.filter(|path| path.dir() == dir);
+        self.index.set_current(dir, current.map(ArtifactPath::file), now);
+        let files = self.index.artifact(dir).into_iter().filter(|(_, entry)| may_remove(entry, owner));
+        let candidates: Vec<_> = files.map(|(path, entry)| candidate(path, &entry, now, clock)).collect();
+        let mut failed = None;
+        let mut removed = Vec::new();
+        for path in retention::garbage(&candidates, retention) {
+            match self.delete(&path) {
+                Ok(()) => removed.push(path),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        failed.map_or(Ok(removed), Err)
+    }
+
+    /// Removes files of a controller whose object is gone: all artifacts that `owner` has files of.
+    pub fn artifacts_of(&self, owner: &Owner) -> Vec<ArtifactDir> {
+        let owner = owner.to_string();
+        let files = self.index.below(&Prefix::all()).into_iter().filter(|(_, entry)| entry.owner() == owner);
+        let dirs: HashSet<ArtifactDir> = files.map(|(path, _)| path.dir().clone()).collect();
+        dirs.into_iter().collect()
+    }
+
+    /// The index first, so that the watch on the volume knows that this is no loss.
+    fn delete(&self, path: &ArtifactPath) -> Result<(), StorageError> {
+        let entry = self.index.remove(path);
+        match self.storage.delete(path) {
+            Ok(_) => {
+                self.events.send(EventKind::Removed, Some(path), entry.as_ref().map_or("", Entry::owner));
+                Ok(())
+            }
+            Err(error) => {
+                if let Some(entry) = entry {
+                    self.index.insert(path, entry);
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+fn may_remove(entry: &Entry, owner: &Owner) -> bool {
+    entry.owner().is_empty() || entry.owner() == owner.to_string()
+}
+
+fn listed((path, entry): (ArtifactPath, Entry)) -> Option<Listed> {
+    match entry.state {
+        State::Recorded(record) => Some(Listed { path, size: record.size, record: Some(record) }),
+        State::Unrecorded(head) => Some(Listed { path, size: head.size, record: None }),
+        State::Corrupted(_) => None,
+    }
+}
+
+fn candidate(path: ArtifactPath, entry: &Entry, now: Instant, clock: Timestamp) -> retention::Candidate {
+    let (sequence, stored_at) = match &entry.state {
+        State::Recorded(record) => (record.sequence, record.stored_at),
+        State::Unrecorded(head) => (0, head.modified),
+        State::Corrupted(_) => (0, Timestamp::UNIX_EPOCH),
+    };
+    // In the future when the clock was set back: then no age at all.
+    let age = clock.duration_since(stored_at).try_into().unwrap_or_default();
+    let returned = Some(now.saturating_duration_since(entry.returned));
+    retention::Candidate { path, sequence, age, returned, current: entry.current }
+}

@@ -1,0 +1,136 @@
+//! The engine over a [`Storage`]: what is stored, whose it is, whether its bytes still are what they were, what may go, and
+//! who is told. The index in memory is a cache of the storage, never the truth.
+//!
+//! All methods but [`Store::lock`] block. One store for each process.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use tokio::time::Instant;
+use weir_proto::{Algorithm, ArtifactDir, ArtifactPath};
+
+use super::{Record, Storage, StorageError, Swept, stripes::Stripes};
+
+mod check;
+mod collect;
+mod events;
+mod examine;
+mod index;
+mod lock;
+mod put;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+pub use collect::{Filter, Listed};
+pub use events::{EventKind, StoreEvent, Subscription};
+pub use lock::DirGuard;
+pub use put::Put;
+pub use verify::{Opened, Verdict};
+
+use events::Events;
+use index::{Entry, Index, State};
+use lock::Locks;
+
+/// Everything stored, by one server. See the module.
+pub struct Store {
+    storage: Arc<dyn Storage>,
+    algorithm: Algorithm,
+    instance: String,
+    index: Index,
+    events: Events,
+    locks: Locks,
+    /// Serialises what must see an artifact's files and change them in one step. Held for milliseconds, or while one file is hashed.
+    stripes: Stripes,
+    next_sequence: AtomicU64,
+    swept: Swept,
+}
+
+/// Counts for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Files stored.
+    pub files: usize,
+    /// Their sizes, as stored.
+    pub bytes: u64,
+    /// Of these, how many have no record: not stored by this server, and not read yet.
+    pub unrecorded: usize,
+    /// What the sweep at start-up met.
+    pub swept: Swept,
+}
+
+impl Store {
+    /// Sweeps what a crash left and reads all records. Every file counts as just returned, so that nothing is collected before
+    /// its readers had their time again. `algorithm` is the one for files that are taken on without a record.
+    pub fn open(storage: Arc<dyn Storage>, algorithm: Algorithm) -> Result<Arc<Self>, StorageError> {
+        let swept = storage.sweep()?;
+        let index = Index::default();
+        let (now, mut last) = (Instant::now(), 0);
+        for (path, head) in storage.list(&super::Prefix::all())? {
+            let state = match storage.record(&path)? {
+                Some(record) => {
+                    last = last.max(record.sequence);
+                    State::Recorded(Arc::new(record))
+                }
+                None => State::Unrecorded(head),
+            };
+            index.insert(&path, Entry { state, returned: now, current: false });
+        }
+        if swept != Swept::default() {
+            let Swept { temporary, records, foreign } = swept;
+            tracing::info!(temporary, records, foreign, "swept the storage");
+        }
+        Ok(Arc::new(Self {
+            storage,
+            algorithm,
+            instance: uuid::Uuid::new_v4().to_string(),
+            index,
+            events: Events::new(),
+            locks: Locks::default(),
+            stripes: Stripes::new(),
+            next_sequence: AtomicU64::new(last.saturating_add(1)),
+            swept,
+        }))
+    }
+
+    /// Names this run of the server.
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// The storage below, for the server's own documents.
+    pub fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
+    }
+
+    /// Waits until nobody else builds, collects or removes this artifact, and keeps others out until the guard is dropped.
+    pub async fn lock(&self, dir: &ArtifactDir) -> DirGuard {
+        self.locks.lock(dir).await
+    }
+
+    /// What is recorded of a file. From the index: the file may have been lost since.
+    pub fn file(&self, path: &ArtifactPath) -> Option<Arc<Record>> {
+        self.index.record(path)
+    }
+
+    /// Says that a file is returned to a caller now. It stays for TTL plus grace from here on.
+    pub fn renew(&self, path: &ArtifactPath) {
+        self.index.renew(path, Instant::now());
+    }
+
+    /// Follows what happens from here on.
+    pub fn watch(&self) -> Subscription {
+        self.events.subscribe()
+    }
+
+    /// Counts for metrics.
+    pub fn stats(&self) -> Stats {
+        Stats { swept: self.swept, ..self.index.stats() }
+    }
+
+    fn sequence(&self) -> u64 {
+        self.next_sequence.fetch_add(1, Ordering::Relaxed)
+    }
+}

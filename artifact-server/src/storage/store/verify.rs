@@ -1,0 +1,104 @@
+//! Whether a file still is what it was.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+use weir_proto::{Algorithm, ArtifactPath, Digest};
+
+use super::{
+    super::{Body, Object, Record, StorageError},
+    Store,
+    examine::{Finding, hash, named_digest},
+};
+
+/// The answer to "does this file still have this digest?".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// Present, with the digest asked for.
+    Ok,
+    /// No such file.
+    Missing,
+    /// Present, but its bytes were not those of its record. It is removed.
+    Corrupted,
+    /// Present and intact, with another digest than asked for.
+    Mismatch,
+}
+
+/// A file that may be served: its bytes were those of `digest` at the stamp it was opened with.
+#[derive(Clone)]
+pub struct Opened {
+    /// Digest of the bytes.
+    pub digest: Digest,
+    /// Length in bytes.
+    pub size: u64,
+    /// When they were stored.
+    pub stored_at: Timestamp,
+    /// The bytes; they stay readable when the file is removed meanwhile.
+    pub body: Arc<dyn Body>,
+}
+
+impl Store {
+    /// Looks at the stamp first and hashes only when it has moved. A file with wrong bytes is taken out of service, removed and
+    /// reported as an event. A good one counts as returned to its caller.
+    pub fn verify(&self, path: &ArtifactPath, digest: &Digest) -> Result<Verdict, StorageError> {
+        let record = match self.unmoved(path)? {
+            Some(record) => record,
+            None => {
+                let _one = self.stripes.lock(path.dir());
+                match self.examine(path)? {
+                    Finding::Missing => return Ok(Verdict::Missing),
+                    Finding::Corrupted => return Ok(Verdict::Corrupted),
+                    Finding::Intact(record, _) => record,
+                }
+            }
+        };
+        let verdict = if self.has_digest(path, &record, digest)? { Verdict::Ok } else { Verdict::Mismatch };
+        if verdict == Verdict::Ok {
+            self.index.renew(path, Instant::now());
+        }
+        Ok(verdict)
+    }
+
+    /// Opens a file to serve it. `None` when there is none, or none that may be served. A file whose stamp has moved since it was
+    /// last hashed is hashed first, through the same handle that is returned; that can take a while for a big one.
+    pub fn open_verified(&self, path: &ArtifactPath) -> Result<Option<Opened>, StorageError> {
+        let Some(known) = self.index.get(path) else { return Ok(None) };
+        if let (Some(record), Some(object)) = (known.record(), self.storage.open(path)?)
+            && record.stamp == object.head.stamp
+        {
+            return Ok(Some(opened(record, object)));
+        }
+        let _one = self.stripes.lock(path.dir());
+        Ok(match self.examine(path)? {
+            Finding::Intact(record, object) => Some(opened(&record, object)),
+            Finding::Missing | Finding::Corrupted => None,
+        })
+    }
+
+    /// The record, when the file's stamp still is the recorded one.
+    fn unmoved(&self, path: &ArtifactPath) -> Result<Option<Arc<Record>>, StorageError> {
+        let Some(record) = self.index.record(path) else { return Ok(None) };
+        let head = self.storage.head(path)?;
+        Ok(head.filter(|head| head.stamp == record.stamp).map(|_| record))
+    }
+
+    /// Whether an intact file has this digest. Only a digest in a third algorithm, neither the record's nor the name's, costs a read.
+    fn has_digest(&self, path: &ArtifactPath, record: &Record, digest: &Digest) -> Result<bool, StorageError> {
+        if record.digest.algorithm() == digest.algorithm() {
+            return Ok(record.digest == *digest);
+        }
+        if digest.algorithm() == Algorithm::Sha256
+            && let Some(named) = named_digest(path)
+        {
+            return Ok(named == *digest);
+        }
+        let Some(object) = self.storage.open(path)? else { return Ok(false) };
+        let hashed = hash(&object, digest.algorithm()).map_err(|cause| StorageError::io("read", path, cause))?;
+        Ok(object.head.stamp == record.stamp && hashed.as_ref() == Some(digest))
+    }
+}
+
+fn opened(record: &Record, object: Object) -> Opened {
+    Opened { digest: record.digest.clone(), size: object.head.size, stored_at: record.stored_at, body: object.body }
+}

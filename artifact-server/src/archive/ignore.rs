@@ -64,3 +64,114 @@ fn is_ignored(entry: &Entry) -> bool {
         || SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
         || (entry.node == Node::Directory && DIRECTORIES.contains(&name))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::{Content, File};
+
+    fn tree(paths: &[&str]) -> Tree {
+        let entry = |path: &&str| {
+            let file =
+                File { executable: false, size: 0, sha256: [0; 32], content: Content::Inline(Vec::new().into()) };
+            let node = if path.ends_with('/') { Node::Directory } else { Node::File(file) };
+            Entry { path: TreePath::new(path.trim_end_matches('/').as_bytes()).unwrap(), node }
+        };
+        Tree::from_entries(paths.iter().map(entry).collect()).unwrap()
+    }
+
+    fn names(tree: &Tree) -> Vec<String> {
+        tree.entries().iter().map(|entry| entry.path.to_string()).collect()
+    }
+
+    /// A row: what it shows, the paths (a slash at the end: directory), what is kept, what is dropped.
+    type Row = (&'static str, &'static [&'static str], &'static [&'static str], &'static [&'static str]);
+
+    const ROWS: &[Row] = &[
+        ("nothing", &[], &[], &[]),
+        ("other names stay", &["a.yaml", "b.tgz", "c.PNG"], &["a.yaml", "b.tgz", "c.PNG"], &[]),
+        (
+            "version control",
+            &[".git/HEAD", ".gitignore", ".gitmodules", ".gitattributes"],
+            &[],
+            &[".git/HEAD", ".gitattributes", ".gitignore", ".gitmodules"],
+        ),
+        (
+            "a file named like an ignored directory stays",
+            &["a/.git", ".github", ".circleci"],
+            &[".circleci", ".github", "a", "a/.git"],
+            &[],
+        ),
+        (
+            "an ignored directory goes with all beneath it",
+            &["a/.github/workflows/ci.yaml", "a/x"],
+            &["a", "a/x"],
+            &["a/.github/workflows/ci.yaml"],
+        ),
+        ("an empty ignored directory goes", &[".circleci/", "a/.git/"], &["a"], &[]),
+        (
+            "images and archives",
+            &["a.jpg", "a.jpeg", "a.gif", "a.png", "a.wmv", "a.flv", "a.tar.gz", "a.zip"],
+            &[],
+            &["a.flv", "a.gif", "a.jpeg", "a.jpg", "a.png", "a.tar.gz", "a.wmv", "a.zip"],
+        ),
+        ("a suffix may be the whole name", &["d/.zip"], &["d"], &["d/.zip"]),
+        (
+            "a directory with an ignored suffix goes with its content",
+            &["logo.png/a.yaml", "b"],
+            &["b"],
+            &["logo.png/a.yaml"],
+        ),
+        (
+            "pipelines",
+            &[
+                ".travis.yml",
+                ".gitlab-ci.yml",
+                "appveyor.yml",
+                ".drone.yml",
+                "cloudbuild.yaml",
+                "codeship-services.yml",
+                "codeship-steps.yml",
+            ],
+            &[],
+            &[
+                ".drone.yml",
+                ".gitlab-ci.yml",
+                ".travis.yml",
+                "appveyor.yml",
+                "cloudbuild.yaml",
+                "codeship-services.yml",
+                "codeship-steps.yml",
+            ],
+        ),
+        (
+            "at any depth",
+            &["a/b/.goreleaser.yml", ".sops.yaml", "a/.flux.yaml"],
+            &["a", "a/b"],
+            &[".sops.yaml", "a/.flux.yaml", "a/b/.goreleaser.yml"],
+        ),
+        (
+            "directories that became empty stay",
+            &["images/a.png", "images/sub/b.png"],
+            &["images", "images/sub"],
+            &["images/a.png", "images/sub/b.png"],
+        ),
+        (".sourceignore is like any other file", &[".sourceignore"], &[".sourceignore"], &[]),
+        (
+            "what only starts like a rule stays",
+            &[".gitignored", "a.zip.txt", ".git-old/x"],
+            &[".git-old", ".git-old/x", ".gitignored", "a.zip.txt"],
+            &[],
+        ),
+    ];
+
+    #[test]
+    fn the_default_list() {
+        for (name, paths, kept, dropped) in ROWS {
+            let filtered = apply_default(&tree(paths));
+            assert_eq!(names(&filtered.kept), *kept, "{name}");
+            let found: Vec<String> = filtered.dropped.iter().map(TreePath::to_string).collect();
+            assert_eq!(found, *dropped, "{name}");
+        }
+    }
+}

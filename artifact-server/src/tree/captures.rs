@@ -163,3 +163,99 @@ fn reachable(segment: &[Piece], name: &[u8]) -> Vec<Vec<usize>> {
     all.reverse();
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::{Content, Entry, File};
+
+    fn tree() -> Tree {
+        let paths: [&[u8]; 12] = [
+            b"apps/Auth/envs/dev/x",
+            b"apps/auth/envs/dev/x",
+            b"apps/auth/envs/prod/x",
+            b"apps/auth-v1/envs/x",
+            b"apps/billing/x",
+            b"apps/file",
+            b"a.b/x",
+            b"axb/x",
+            b"one-two-three/x",
+            "\u{e9}\u{e9}/x".as_bytes(),
+            b"raw-\xff/x",
+            b"x{y}/x",
+        ];
+        let content = Content::Inline(bytes::Bytes::new());
+        let node = Node::File(File { executable: false, size: 0, sha256: [0; 32], content });
+        let entry = |path: &&[u8]| Entry { path: TreePath::new(path).unwrap(), node: node.clone() };
+        Tree::from_entries(paths.iter().map(entry).collect()).unwrap()
+    }
+
+    fn found(pattern: &str) -> String {
+        let show = |(path, captures): &Match| {
+            let captures: Vec<String> = captures.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            format!("{path}({})", captures.join(","))
+        };
+        Pattern::parse(pattern).unwrap().find(&tree()).iter().map(show).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Rules of 10.2: pattern and what it finds.
+    #[test]
+    fn directories_that_match() {
+        for (rule, pattern, expected) in [
+            (
+                "a capture is one segment",
+                "apps/{app}",
+                "apps/Auth(app=Auth) apps/auth(app=auth) apps/auth-v1(app=auth-v1) apps/billing(app=billing)",
+            ),
+            ("files do not match", "apps/fil{e}", ""),
+            (
+                "the whole path must match",
+                "apps/{app}/envs/{env}",
+                "apps/Auth/envs/dev(app=Auth,env=dev) apps/auth/envs/dev(app=auth,env=dev) apps/auth/envs/prod(app=auth,env=prod)",
+            ),
+            ("literal text finds itself", "apps/auth", "apps/auth()"),
+            ("a dot is literal", "a.{b}", "a.b(b=b)"),
+            ("a star is literal", "app*", ""),
+            ("the root does not match", "", ""),
+            ("a trailing slash matches nothing", "apps/", ""),
+            ("a trailing slash behind a capture matches nothing", "apps/{app}/", ""),
+            ("a leading slash matches nothing", "/apps", ""),
+            ("dots are no navigation", "apps/../{x}", ""),
+            ("literal text around a capture", "one-{middle}-three", "one-two-three(middle=two)"),
+            (
+                "captures take as much as they can",
+                "{a}-{b}",
+                "one-two-three(a=one-two,b=three) raw-\u{fffd}(a=raw,b=\u{fffd})",
+            ),
+            ("a capture takes one character at least", "apps{x}/auth", ""),
+            (
+                "captures part at characters",
+                "{a}{b}",
+                "a.b(a=a.,b=b) apps(a=app,b=s) axb(a=ax,b=b) one-two-three(a=one-two-thre,b=e) raw-\u{fffd}(a=raw-,b=\u{fffd}) x{y}(a=x{y,b=}) \u{e9}\u{e9}(a=\u{e9},b=\u{e9})",
+            ),
+        ] {
+            assert_eq!(found(pattern), expected, "{rule}");
+        }
+    }
+
+    #[test]
+    fn a_capture_matches_braces_on_disk() {
+        assert_eq!(found("x{all}"), "x{y}(all={y})");
+    }
+
+    #[test]
+    fn malformed_patterns() {
+        for (pattern, message) in [
+            ("apps/{app", "invalid capture starting at offset 5: missing closing brace"),
+            ("a/{}", "empty capture variable"),
+            ("{a-b}", "capture variable \"a-b\" must be a valid capture name matching [A-Za-z_][A-Za-z0-9_]*"),
+            ("{1a}", "capture variable \"1a\" must be a valid capture name matching [A-Za-z_][A-Za-z0-9_]*"),
+            ("{a}/{a}", "duplicate capture variable \"a\""),
+            ("\u{e9}}", "invalid capture ending at offset 2: missing opening brace"),
+            ("{{a}}", "capture variable \"{a\" must be a valid capture name matching [A-Za-z_][A-Za-z0-9_]*"),
+        ] {
+            assert_eq!(Pattern::parse(pattern).unwrap_err().to_string(), message, "{pattern}");
+        }
+        assert!(Pattern::parse("{_a}/{B2}").is_ok());
+    }
+}

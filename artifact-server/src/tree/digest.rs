@@ -57,3 +57,60 @@ pub fn content_digest(tree: &Tree) -> ContentDigest {
     }
     ContentDigest(hash.finalize().into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::{Content, File, TreePath};
+
+    fn file(content: &str, executable: bool) -> Node {
+        let bytes = content.as_bytes();
+        let handle = Content::Inline(bytes.to_vec().into());
+        Node::File(File { executable, size: bytes.len() as u64, sha256: Sha256::digest(bytes).into(), content: handle })
+    }
+
+    fn digest(nodes: Vec<(&str, Node)>) -> String {
+        let entry = |(path, node): (&str, Node)| Entry { path: TreePath::new(path.as_bytes()).unwrap(), node };
+        content_digest(&Tree::from_entries(nodes.into_iter().map(entry).collect()).unwrap()).to_string()
+    }
+
+    /// The values were computed from the documented encoding with Python's hashlib. They must never change: they are revisions.
+    #[test]
+    fn golden_vectors() {
+        for (name, nodes, expected) in [
+            ("nothing", vec![], "sha256:f98b5cbf7f93a8811481b378d5901d0c7ccc8aa356ea1c5f826873b785633174"),
+            (
+                "one file",
+                vec![("1.yaml", file("---", false))],
+                "sha256:aec0217047777558d31654222b3604e612218854f6bf0d6fb347b1adabad3733",
+            ),
+            (
+                "everything",
+                vec![
+                    ("bin/run", file("#!/bin/sh\n", true)),
+                    ("empty", Node::Directory),
+                    ("caf\u{e9}", file("", false)),
+                ],
+                "sha256:02495d1881c3003f4e2427974a2d62836cf5f175099f990e195aa6c0127320eb",
+            ),
+        ] {
+            assert_eq!(digest(nodes), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn whatever_is_archived_counts() {
+        let all = [
+            digest(vec![]),
+            digest(vec![("a", Node::Directory)]),
+            digest(vec![("a", file("", false))]),
+            digest(vec![("a", file("", true))]),
+            digest(vec![("a", file("x", false))]),
+            digest(vec![("b", file("x", false))]),
+            digest(vec![("a/b", file("x", false))]),
+            digest(vec![("a/b", file("x", false)), ("c", Node::Directory)]),
+        ];
+        let different: std::collections::BTreeSet<&String> = all.iter().collect();
+        assert_eq!(different.len(), all.len());
+    }
+}

@@ -1,6 +1,6 @@
 //! What can go wrong in a composition. The texts are the reference's wherever it has one; they end in `status.conditions`.
 
-use super::{MAX_ENTRIES, Strategy};
+use super::Strategy;
 use crate::tree::glob::doublestar::PatternError;
 
 /// An operation failed. Shown as everything behind `<artifact> build failed: `.
@@ -86,6 +86,6 @@ pub enum CopyError {
         path: String,
     },
     /// The artifact grows too large.
-    #[error("the artifact would have more than {MAX_ENTRIES} files and directories")]
-    TooManyEntries,
+    #[error("the artifact would have more than {0} files and directories")]
+    TooManyEntries(usize),
 }

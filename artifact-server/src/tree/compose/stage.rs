@@ -2,18 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use super::{CopyError, MAX_ENTRIES};
+use super::CopyError;
 use crate::tree::{Entry, File, Node, Tree, TreePath};
 
 /// Entries in archive order; every entry's parents are there too.
-#[derive(Default)]
 pub(super) struct Stage {
     nodes: BTreeMap<TreePath, Node>,
     /// A directory known to be there: most files go where the last one went.
     recent: Option<TreePath>,
+    limit: usize,
 }
 
 impl Stage {
+    /// Nothing yet, and never more entries than the limit.
+    pub(super) fn new(limit: usize) -> Self {
+        Self { nodes: BTreeMap::new(), recent: None, limit }
+    }
+
     /// Whether the path is a directory by now; the root always is.
     pub(super) fn is_directory(&self, path: Option<&TreePath>) -> bool {
         path.is_none_or(|path| self.nodes.get(path) == Some(&Node::Directory))
@@ -56,7 +61,7 @@ impl Stage {
 
     fn insert(&mut self, path: TreePath, node: Node) -> Result<(), CopyError> {
         self.nodes.insert(path, node);
-        if self.nodes.len() > MAX_ENTRIES { Err(CopyError::TooManyEntries) } else { Ok(()) }
+        if self.nodes.len() > self.limit { Err(CopyError::TooManyEntries(self.limit)) } else { Ok(()) }
     }
 
     pub(super) fn into_tree(self) -> Tree {

@@ -1,22 +1,162 @@
-use super::*;
-use crate::tree::{Content, Entry, File};
+//! The rules of copy operations as a table. A rule's number is the section of the reference's behaviour that it belongs to: 10.3 steps, 10.4
+//! parsing, 10.5 plain sources, 10.6 globs, 10.7 excludes, 10.8 copies over what is there.
 
-fn tree(paths: &[&str]) -> Arc<Tree> {
+use super::*;
+use crate::tree::{Content, Entry, File, Node, TreePath};
+
+mod rows;
+
+use rows::{ROWS, RULES};
+
+/// One row: the rule, what it shows, the operations, and the artifact or the error's text behind the wrapper.
+///
+/// An operation is `<from> -> <to>` with excludes behind it, each after ` ! `. The artifact is a list: directories with a slash at the end,
+/// files as they are; a file that is not the one of that name of source `s` is `<path>=<alias>:<path there>`.
+pub(super) struct Row(
+    pub(super) &'static str,
+    pub(super) &'static str,
+    pub(super) &'static [&'static str],
+    pub(super) Result<&'static str, &'static str>,
+);
+
+fn tree(alias: &str, paths: &[&str]) -> Arc<Tree> {
     let entry = |path: &&str| {
-        let clean = path.trim_end_matches('/');
-        let content = Content::Inline(path.as_bytes().to_vec().into());
-        let file = File { executable: false, size: path.len() as u64, sha256: [0; 32], content };
+        let clean = path.trim_end_matches(['/', '*']);
+        // The content says where the file comes from.
+        let content = Content::Inline(format!("{alias}:{clean}").into_bytes().into());
+        let file = File { executable: path.ends_with('*'), size: 1, sha256: [0; 32], content };
         let node = if path.ends_with('/') { Node::Directory } else { Node::File(file) };
         Entry { path: TreePath::new(clean.as_bytes()).unwrap(), node }
     };
     Arc::new(Tree::from_entries(paths.iter().map(entry).collect()).unwrap())
 }
 
+/// The sources of all rows. `*` at the end: executable.
+fn sources() -> BTreeMap<String, Arc<Tree>> {
+    let s = [
+        ".hidden",
+        "README.md",
+        "apps/api/app.yaml",
+        "apps/api/docs/guide.md",
+        "apps/api/secret.yaml",
+        "apps/web/app.yaml",
+        "bin/run*",
+        "config/.env",
+        "config/app.yaml",
+        "config/base/deep/k.yaml",
+        "config/base/k.yaml",
+        "config/notes.md",
+        "empty/",
+        "infra/controllers/descheduler/d.yaml",
+        "infra/descheduler/d.yaml",
+        "infra/x.yaml",
+        "odd/a]b",
+        "odd/{x}",
+        "odd/é.txt",
+    ];
+    let t = ["README.md/inner", "app.yaml", "apps", "config/app.yaml", "config/extra.yaml", "run", "vacant/"];
+    BTreeMap::from([("s".to_owned(), tree("s", &s)), ("t".to_owned(), tree("t", &t))])
+}
+
+fn operation(text: &str) -> CopyOperation {
+    let mut parts = text.split(" ! ");
+    let (from, to) = parts.next().unwrap().split_once(" -> ").unwrap();
+    let exclude = parts.map(str::to_owned).collect();
+    CopyOperation { from: from.to_owned(), to: to.to_owned(), exclude, strategy: Strategy::Overwrite }
+}
+
+fn show(tree: &Tree) -> String {
+    let show = |Entry { path, node }: &Entry| match node {
+        Node::Directory => format!("{path}/"),
+        Node::File(file) => {
+            let Content::Inline(origin) = &file.content else { panic!("{path} is not of this test") };
+            let origin = std::str::from_utf8(origin).unwrap();
+            let plain = origin
+                .strip_prefix("s:")
+                .is_some_and(|from| from.rsplit('/').next() == path.to_string().rsplit('/').next());
+            format!(
+                "{path}{}{}",
+                if file.executable { "*" } else { "" },
+                if plain { String::new() } else { format!("={origin}") }
+            )
+        }
+    };
+    tree.entries().iter().map(show).collect::<Vec<_>>().join(" ")
+}
+
 #[test]
-fn a_directory_lands_below_its_own_name() {
-    let sources = BTreeMap::from([("s".to_owned(), tree(&["apps/a/x.yaml", "apps/b/"]))]);
-    let copy = CopyOperation { from: "@s/apps".into(), to: "@artifact/to".into(), ..Default::default() };
-    let tree = compose(&sources, &[copy]).unwrap();
-    let paths: Vec<String> = tree.entries().iter().map(|entry| entry.path.to_string()).collect();
-    assert_eq!(paths, ["to", "to/apps", "to/apps/a", "to/apps/a/x.yaml", "to/apps/b"]);
+fn every_row_holds() {
+    let sources = sources();
+    let mut failures = Vec::new();
+    for Row(rule, name, operations, expected) in ROWS {
+        let operations: Vec<CopyOperation> = operations.iter().map(|text| operation(text)).collect();
+        let found = compose(&sources, &operations).map(|tree| show(&tree)).map_err(|error| error.cause.to_string());
+        let expected = expected.map(str::to_owned).map_err(str::to_owned);
+        if found != expected {
+            failures.push(format!("{rule}: {name}\n  expected {expected:?}\n  found    {found:?}"));
+        }
+    }
+    assert!(failures.is_empty(), "{} rows:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn every_rule_has_a_row_and_every_row_a_rule() {
+    let missing: Vec<_> = RULES.iter().filter(|rule| !ROWS.iter().any(|row| row.0 == **rule)).collect();
+    assert!(missing.is_empty(), "rules without a row: {missing:#?}");
+    let unknown: Vec<_> = ROWS.iter().map(|row| row.0).filter(|rule| !RULES.contains(rule)).collect();
+    assert!(unknown.is_empty(), "rows of unlisted rules: {unknown:#?}");
+    assert!(ROWS.len() >= 60, "{} rows", ROWS.len());
+}
+
+#[test]
+fn an_error_names_its_operation() {
+    let operations = [operation("@s/config -> @artifact/"), operation("@s/none -> @artifact/x")];
+    let error = compose(&sources(), &operations).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "failed to apply copy operations: failed to apply copy operation from '@s/none' to '@artifact/x': source 'none' does not exist"
+    );
+}
+
+#[test]
+fn strategies_have_names() {
+    for (text, expected) in [
+        ("", Ok(Strategy::Overwrite)),
+        ("Overwrite", Ok(Strategy::Overwrite)),
+        ("Merge", Ok(Strategy::Merge)),
+        ("Extract", Ok(Strategy::Extract)),
+        ("merge", Err(UnknownStrategy("merge".to_owned()))),
+    ] {
+        assert_eq!(text.parse(), expected, "{text}");
+    }
+}
+
+#[test]
+fn strategies_to_come_are_refused() {
+    for strategy in [Strategy::Merge, Strategy::Extract] {
+        let operation = CopyOperation { strategy, ..operation("@s/config -> @artifact/") };
+        let error = compose(&sources(), &[operation]).unwrap_err();
+        assert_eq!(error.cause, CopyError::UnsupportedStrategy(strategy));
+    }
+}
+
+#[test]
+fn contents_are_shared() {
+    let sources = sources();
+    let copied = compose(&sources, &[operation("@s/bin/run -> @artifact/run")]).unwrap();
+    let content = |tree: &Tree, path: &[u8]| match tree.get(&TreePath::new(path).unwrap()) {
+        Some(Node::File(File { content: Content::Inline(bytes), .. })) => bytes.as_ptr(),
+        _ => panic!("no file"),
+    };
+    assert_eq!(content(&copied, b"run"), content(&sources["s"], b"bin/run"));
+}
+
+#[test]
+fn an_artifact_can_not_grow_without_end() {
+    let operations: Vec<_> = (0..4).map(|index| operation(&format!("@t/ -> @artifact/{index}"))).collect();
+    let count = compose(&sources(), &operations).unwrap().entries().len();
+    assert_eq!(compose_within(count, &sources(), &operations).unwrap().entries().len(), count);
+    let error = compose_within(count - 1, &sources(), &operations).unwrap_err();
+    assert_eq!(error.cause, CopyError::TooManyEntries(count - 1));
+    assert_eq!(error.to, "@artifact/3");
 }

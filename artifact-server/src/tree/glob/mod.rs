@@ -13,3 +13,6 @@ pub(super) use walk::find;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("syntax error in pattern")]
 pub(super) struct BadPattern;
+
+#[cfg(test)]
+mod tests;

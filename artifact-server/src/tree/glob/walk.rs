@@ -10,8 +10,7 @@ pub(in crate::tree) fn find(tree: &Tree, pattern: &str) -> Result<Vec<TreePath>,
     let segments: Vec<&str> = pattern.split('/').collect();
     let parsed = segments.iter().map(|segment| Segment::parse(segment.as_bytes())).collect::<Result<Vec<_>, _>>()?;
     let literal = segments.iter().take_while(|segment| !is_pattern(segment)).count();
-    let start = segments[..literal].join("/");
-    let Ok(root) = start_of(&start) else {
+    let Ok(root) = start_of(&segments[..literal]) else {
         return Ok(Vec::new());
     };
     if literal == segments.len() {
@@ -39,8 +38,11 @@ fn is_pattern(segment: &str) -> bool {
 }
 
 /// The directory in front of the first pattern segment; `None` for the root. Only clean paths and a single `.` name one.
-fn start_of(text: &str) -> Result<Option<TreePath>, PathError> {
-    if text.is_empty() || text == "." { Ok(None) } else { TreePath::new(text.as_bytes()).map(Some) }
+fn start_of(literal: &[&str]) -> Result<Option<TreePath>, PathError> {
+    match literal {
+        [] | ["."] => Ok(None),
+        segments => TreePath::new(segments.join("/").as_bytes()).map(Some),
+    }
 }
 
 fn child(tree: &Tree, directory: Option<&TreePath>, name: &str) -> Option<TreePath> {

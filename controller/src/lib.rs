@@ -2,5 +2,8 @@
 //! and no bytes: it opens no file and serves no artifact.
 
 pub mod api;
+pub mod error;
+pub mod events;
+pub mod plan;
 pub mod server;
 pub mod watch;

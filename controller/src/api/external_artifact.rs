@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::{
-    apimachinery::pkg::apis::meta::v1::{Condition, Time},
-    jiff::Timestamp,
-};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::core::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
-use super::{GENERATOR_LABEL, lenient, root_object};
+use super::{FIELD_MANAGER, GENERATOR_LABEL, MANAGED_BY_LABEL, lenient, root_object};
 
 /// API group of `ExternalArtifact` and of the Flux sources.
 pub const GROUP: &str = "source.toolkit.fluxcd.io";
@@ -30,6 +28,18 @@ pub struct ExternalArtifact {
     /// The artifact and whether it can be had.
     #[serde(default, deserialize_with = "lenient::or_default")]
     pub status: Option<ExternalArtifactStatus>,
+    /// What [`ExternalArtifact::condense`] kept of the managed fields.
+    #[serde(skip)]
+    pub applied: AppliedKeys,
+}
+
+/// Keys of labels and annotations that this controller applied, the two reserved labels left out: usually none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AppliedKeys {
+    /// Keys of labels.
+    pub labels: Vec<String>,
+    /// Keys of annotations.
+    pub annotations: Vec<String>,
 }
 
 root_object!(ExternalArtifact, group: "source.toolkit.fluxcd.io", version: "v1", plural: "externalartifacts");
@@ -38,6 +48,22 @@ impl ExternalArtifact {
     /// UID of the generator that made it, by its label.
     pub fn generator_uid(&self) -> Option<&str> {
         self.metadata.labels.as_ref()?.get(GENERATOR_LABEL).map(String::as_str)
+    }
+
+    /// Forgets `managedFields`, which are larger than the rest of the object, but for the one thing that they alone know: which
+    /// labels and annotations we applied and would have to take back. For caches.
+    pub fn condense(&mut self) {
+        for entry in self.metadata.managed_fields.take().unwrap_or_default() {
+            let ours = entry.manager.as_deref() == Some(FIELD_MANAGER) && entry.subresource.is_none();
+            let Some(fields) = entry.fields_v1.filter(|_| ours) else { continue };
+            let keys = |of: &str| -> Vec<String> {
+                let found = fields.0.get("f:metadata").and_then(|metadata| metadata.get(of)?.as_object());
+                let names = found.into_iter().flat_map(|map| map.keys()).filter_map(|key| key.strip_prefix("f:"));
+                names.filter(|key| ![GENERATOR_LABEL, MANAGED_BY_LABEL].contains(key)).map(str::to_owned).collect()
+            };
+            self.applied.labels.extend(keys("f:labels"));
+            self.applied.annotations.extend(keys("f:annotations"));
+        }
     }
 
     /// The published artifact.

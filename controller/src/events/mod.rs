@@ -1,0 +1,79 @@
+//! Kubernetes events about generators: what is said, and a recorder that never makes a reconcile wait.
+//!
+//! They are core/v1 Events, because that is the group in which Flux's cluster role lets its controllers write.
+
+pub mod correlator;
+mod recorder;
+
+pub use recorder::{Recorder, RecorderMetrics, Writer, recorder};
+
+use crate::api::artifact_generator::InventoryEntry;
+
+/// Who is to hear of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// Only `kubectl describe` and `kubectl events`.
+    Cluster,
+    /// Also the notification receiver.
+    Everybody,
+}
+
+/// One thing to say about a generator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// `Warning` instead of `Normal`.
+    pub warning: bool,
+    /// Who is to hear of it.
+    pub audience: Audience,
+    /// One word for machines.
+    pub reason: String,
+    /// Text for people.
+    pub message: String,
+}
+
+impl Notice {
+    fn trace(reason: &str, message: String) -> Self {
+        Self { warning: false, audience: Audience::Cluster, reason: reason.to_owned(), message }
+    }
+
+    /// Whether it also goes to the notification receiver.
+    pub fn is_for_everybody(&self) -> bool {
+        self.audience == Audience::Everybody
+    }
+
+    /// A paused generator was looked at.
+    pub fn paused() -> Self {
+        Self::trace("ReconciliationDisabled", "Reconciliation is disabled".to_owned())
+    }
+
+    /// Nothing had to be done.
+    pub fn no_drift(artifacts: usize) -> Self {
+        Self::trace("Ready", format!("No drift detected, {artifacts} artifact(s) up to date"))
+    }
+
+    /// One output was written.
+    pub fn published(namespace: &str, name: &str, revision: &str) -> Self {
+        let message = format!("ExternalArtifact/{namespace}/{name} reconciled with revision {revision}");
+        Self::trace("Ready", message)
+    }
+
+    /// A run came to its end.
+    pub fn succeeded(artifacts: usize) -> Self {
+        Self::trace("Ready", format!("reconciliation succeeded, generated {artifacts} artifact(s)"))
+    }
+
+    /// The outputs that a run changed; `None` when it changed none.
+    pub fn changed(entries: &[InventoryEntry]) -> Option<Self> {
+        let line = |entry: &InventoryEntry| format!("{}/{} ({})", entry.namespace, entry.name, entry.digest);
+        let lines: Vec<_> = entries.iter().map(line).collect();
+        let message = format!("external artifacts reconciled: {}", lines.join("\n"));
+        let reason = "Ready".to_owned();
+        (!lines.is_empty()).then_some(Self { warning: false, audience: Audience::Everybody, reason, message })
+    }
+
+    /// A run failed.
+    pub fn failed(reason: &str, message: &str) -> Self {
+        let (reason, message) = (reason.to_owned(), message.to_owned());
+        Self { warning: true, audience: Audience::Everybody, reason, message }
+    }
+}

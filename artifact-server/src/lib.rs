@@ -3,8 +3,17 @@
 
 pub mod archive;
 pub mod args;
+pub mod build;
+pub mod epochs;
+pub mod error;
+pub mod grpc;
 pub mod hash;
+pub mod http;
 pub mod log;
+pub mod metrics;
+pub mod run;
+pub mod serving;
 pub mod source;
+mod state;
 pub mod storage;
 pub mod tree;

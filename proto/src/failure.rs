@@ -60,6 +60,8 @@ reasons! {
     StorageFull = "STORAGE_FULL", ResourceExhausted;
     /// The volume can not be read or written.
     StorageFailed = "STORAGE_FAILED", Unavailable;
+    /// The artifact port can not be opened.
+    PortUnavailable = "PORT_UNAVAILABLE", Unavailable;
     /// The server is ending; try again.
     ShuttingDown = "SHUTTING_DOWN", Unavailable;
     /// A bug. The server's log has more.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, ValueEnum};
+use sha2::{Digest, Sha256};
 
 use super::{Bytes, FlagError, GoDuration, ServeMode, Sources, at};
 use crate::log::{Encoding, Level};
@@ -66,17 +67,17 @@ pub(super) struct SourceFlags {
     /// Budget of the source cache
     #[arg(long, default_value = "1Gi", value_name = "BYTES")]
     source_cache_size: Bytes,
-    /// Folder of the source cache, wiped at start; <temporary folder>/weir-sources when empty
+    /// Where the folder of the source cache is made; the temporary folder when empty
     #[arg(long, default_value = "", value_name = "FOLDER")]
     source_cache_path: String,
     /// Most bytes that one source may unpack to
     #[arg(long, default_value = "1Gi", value_name = "BYTES")]
     source_max_size: Bytes,
     /// Most files and directories in one source
-    #[arg(long, default_value = "250000", value_name = "COUNT")]
+    #[arg(long, default_value = "500000", value_name = "COUNT")]
     source_max_entries: u64,
     /// Deepest path in one source
-    #[arg(long, default_value = "128", value_name = "COUNT")]
+    #[arg(long, default_value = "256", value_name = "COUNT")]
     source_max_depth: usize,
     /// How often a failed download is tried again
     #[arg(long, default_value = "9", value_name = "COUNT")]
@@ -119,10 +120,13 @@ impl ValueEnum for ServeMode {
 impl SourceFlags {
     /// Checks that the cache, which is wiped at start, is not part of the volume nor the volume part of it.
     pub(super) fn checked(self, storage: &Path, temporary: &Path) -> Result<Sources, FlagError> {
-        let folder = match self.source_cache_path.as_str() {
-            "" => temporary.join("weir-sources"),
+        let parent = match self.source_cache_path.as_str() {
+            "" => temporary.to_owned(),
             path => PathBuf::from(path),
         };
+        // A folder of its own, as it is wiped; one for each volume, so that servers side by side leave each other's alone.
+        let name = Sha256::digest(storage.as_os_str().as_encoded_bytes());
+        let folder = parent.join(format!("weir-sources-{}", hex::encode(&name[..4])));
         if folder.starts_with(storage) || storage.starts_with(&folder) {
             let message =
                 format!("{} and --storage-path {} must not contain each other", folder.display(), storage.display());

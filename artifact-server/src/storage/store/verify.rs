@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use weir_proto::{Algorithm, ArtifactPath, Digest};
 
 use super::{
-    super::{Body, Object, Record, StorageError},
+    super::{Body, Object, Record, Stamp, StorageError},
     Store,
     examine::{Finding, hash, named_digest},
 };
@@ -34,6 +34,8 @@ pub struct Opened {
     pub size: u64,
     /// When they were stored.
     pub stored_at: Timestamp,
+    /// The stamp at which the bytes were those of `digest`. While the body's stamp is this one, they still are.
+    pub stamp: Stamp,
     /// The bytes; they stay readable when the file is removed meanwhile.
     pub body: Arc<dyn Body>,
 }
@@ -100,5 +102,11 @@ impl Store {
 }
 
 fn opened(record: &Record, object: Object) -> Opened {
-    Opened { digest: record.digest.clone(), size: object.head.size, stored_at: record.stored_at, body: object.body }
+    Opened {
+        digest: record.digest.clone(),
+        size: object.head.size,
+        stored_at: record.stored_at,
+        stamp: object.head.stamp,
+        body: object.body,
+    }
 }

@@ -1,0 +1,122 @@
+//! Building artifacts: sources are fetched, trees composed, and what is new is archived and stored.
+//!
+//! An artifact costs its own size, never that of its sources. One whose content is the published one is not archived, written or published
+//! again.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use futures::future::try_join_all;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use weir_proto::{Algorithm, ArtifactDir, ArtifactPath, Digest, Failure, Owner, Reason};
+
+use crate::{
+    source::{Fetched, Source, SourceCache, SourceRequest},
+    storage::{DirGuard, Record, Store},
+    tree::{Tree, compose::CopyOperation},
+};
+
+mod artifact;
+
+/// How many artifacts one worker takes at a time. A thread costs as much as a few small artifacts, and their locks are held together.
+pub const BATCH: usize = 32;
+
+/// Builds artifacts, a bounded number at a time, whoever asks.
+pub struct Builder {
+    store: Arc<Store>,
+    sources: SourceCache,
+    workers: Arc<Semaphore>,
+    width: usize,
+}
+
+/// What the artifacts of one call share. Holding it keeps the sources from being evicted.
+pub struct Job {
+    /// Who answers for the files.
+    pub owner: Owner,
+    /// Names artifact digests.
+    pub algorithm: Algorithm,
+    /// Sources by alias.
+    pub sources: BTreeMap<String, Arc<Tree>>,
+    /// Keeps the sources.
+    pub pins: Vec<Arc<Source>>,
+}
+
+/// One artifact to make.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// The caller's number for it.
+    pub index: u32,
+    /// What it is published as.
+    pub dir: ArtifactDir,
+    /// What it is composed of.
+    pub copy: Vec<CopyOperation>,
+    /// What is published now, and its digest if the caller knows it.
+    pub current: Option<(ArtifactPath, Option<Digest>)>,
+    /// Replace files of another owner.
+    pub take_over: bool,
+}
+
+/// An artifact that was made, or is good as it is.
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// Where it lies.
+    pub path: ArtifactPath,
+    /// What is recorded of it.
+    pub record: Arc<Record>,
+    /// Whether this is the published file.
+    pub unchanged: bool,
+    /// `sha256:<hex>` of the content.
+    pub content_digest: String,
+    /// Regular files in the archive.
+    pub files: u64,
+    /// Files that the default ignore list left out.
+    pub ignored: u64,
+}
+
+/// The right to work, and the artifacts to work on.
+pub struct Turn {
+    _permit: OwnedSemaphorePermit,
+    _guards: Vec<DirGuard>,
+}
+
+impl Builder {
+    /// A builder with as many workers as pay off: half of the time of a small artifact is spent waiting for the disk.
+    pub fn new(store: Arc<Store>, sources: SourceCache) -> Self {
+        let width = std::thread::available_parallelism().map_or(2, usize::from) * 2;
+        Self { store, sources, workers: Arc::new(Semaphore::new(width)), width }
+    }
+
+    /// How many workers there are.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Fetches sources at the same time, in the order in which they were given. The first that fails ends the others.
+    pub async fn fetch(&self, requests: &[(String, SourceRequest)]) -> Result<Vec<Fetched>, Failure> {
+        let fetch = |(alias, request)| async move { self.fetch_one(alias, request).await };
+        try_join_all(requests.iter().map(|(alias, request)| fetch((alias, request)))).await
+    }
+
+    async fn fetch_one(&self, alias: &str, request: &SourceRequest) -> Result<Fetched, Failure> {
+        let result = self.sources.get(request).await;
+        result.map_err(|error| {
+            tracing::debug!(alias, url = request.url, %error, "source can not be had");
+            let failure = Failure::from(error);
+            // Only a request that is wrong in itself has a field to blame.
+            let field = (failure.reason == Reason::InvalidRequest).then(|| format!("sources.{alias}.url"));
+            Failure { field, ..failure }
+        })
+    }
+
+    /// Waits for a worker, then until nobody else works on these artifacts. In this order: whoever holds artifacts has a worker, so all
+    /// that wait get their turn.
+    pub async fn turn(&self, dirs: Vec<ArtifactDir>) -> Result<Turn, Failure> {
+        let permit = Arc::clone(&self.workers).acquire_owned().await;
+        let permit = permit.map_err(|_| crate::grpc::shutting_down())?;
+        Ok(Turn { _permit: permit, _guards: crate::grpc::lock_all(&self.store, dirs).await })
+    }
+
+    /// Makes one artifact. Blocks. The caller holds a [`Turn`] for it. When `cancelled` says so before anything is published, nothing is left.
+    pub fn make(&self, job: &Job, order: &Order, cancelled: &dyn Fn() -> bool) -> Result<Made, Failure> {
+        artifact::make(&self.store, job, order, cancelled)
+    }
+}

@@ -1,0 +1,252 @@
+//! The service `ArtifactBuilder`: reads orders, hands them to the [`Builder`], and streams back what became of each.
+
+use std::{collections::HashSet, sync::Arc};
+
+use futures::{StreamExt, stream};
+use prost::Message;
+use tokio::{sync::mpsc, task::JoinSet};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+use weir_proto::{
+    Failure, Reason,
+    v1::{self, artifact_builder_server::ArtifactBuilder, build_request, build_response, build_result},
+};
+
+use super::{
+    call::{Answers, Server, blocking},
+    convert::{self, Caller},
+    order::{self, Header},
+};
+use crate::{
+    build::{BATCH, Builder, Job, Made, Order},
+    metrics::Outcome,
+    source::Fetched,
+    tree::captures::Pattern,
+};
+
+/// The service.
+pub struct BuilderService {
+    /// What all services share.
+    pub server: Arc<Server>,
+    /// Makes the artifacts.
+    pub builder: Arc<Builder>,
+}
+
+type Sender = mpsc::Sender<Result<v1::BuildResponse, Status>>;
+
+#[tonic::async_trait]
+impl ArtifactBuilder for BuilderService {
+    type BuildStream = Answers<v1::BuildResponse>;
+
+    async fn build(
+        &self,
+        request: Request<Streaming<v1::BuildRequest>>,
+    ) -> Result<Response<Self::BuildStream>, Status> {
+        let (server, builder) = (Arc::clone(&self.server), Arc::clone(&self.builder));
+        // Room for the answers of every worker, so that a worker never waits for a slow client.
+        let (answers, receiver) = mpsc::channel((builder.width() + 1) * BATCH);
+        let (messages, gone) = (request.into_inner(), answers.clone());
+        tokio::spawn(async move {
+            let call = Call { server, builder, answers: answers.clone() };
+            let result = tokio::select! {
+                // The client left: what is not published yet never will be.
+                () = gone.closed() => Ok(()),
+                result = call.run(messages) => result,
+            };
+            if let Err(status) = result {
+                let _ = answers.send(Err(status)).await;
+            }
+        });
+        Ok(Response::new(self.server.until_stop(ReceiverStream::new(receiver))))
+    }
+
+    type FindDirectoriesStream = Answers<v1::FindDirectoriesResponse>;
+
+    async fn find_directories(
+        &self,
+        request: Request<v1::FindDirectoriesRequest>,
+    ) -> Result<Response<Self::FindDirectoriesStream>, Status> {
+        let v1::FindDirectoriesRequest { caller, source, settings, pattern } = request.into_inner();
+        let settings = convert::settings(settings, &self.server.defaults)?;
+        let source = source.ok_or_else(|| convert::invalid("source", "source is missing: name the one to look at"))?;
+        let pattern = Pattern::parse(&pattern).map_err(|error| convert::invalid("pattern", error.to_string()))?;
+        self.server.admit(caller).await?;
+        let fetched = self.builder.fetch(&[order::source(source, &settings)]).await?;
+        let find = move || {
+            let found = fetched.iter().flat_map(|fetched| pattern.find(&fetched.source.tree));
+            Ok::<_, Failure>(found.collect::<Vec<_>>())
+        };
+        let answers = blocking(find).await?.into_iter().map(|(path, captures)| {
+            Ok(v1::FindDirectoriesResponse { path: path.to_string(), captures: captures.into_iter().collect() })
+        });
+        Ok(Response::new(self.server.until_stop(stream::iter(answers))))
+    }
+}
+
+/// One `Build` call.
+struct Call {
+    server: Arc<Server>,
+    builder: Arc<Builder>,
+    answers: Sender,
+}
+
+impl Call {
+    async fn run(&self, mut messages: Streaming<v1::BuildRequest>) -> Result<(), Status> {
+        let header = match messages.message().await?.and_then(|request| request.message) {
+            Some(build_request::Message::Header(header)) => header,
+            _ => return Err(convert::invalid("header", "the first message must be the header").into()),
+        };
+        let caller = convert::caller(header.caller.clone())?;
+        let header = order::header(header, &self.server.defaults)?;
+        let caller =
+            self.server.admit(Some(v1::Caller { owner: caller.owner.to_string(), epoch: caller.epoch })).await?;
+        let fetched = self.builder.fetch(&header.sources).await?;
+        self.answer(build_response::Message::Sources(summaries(&header, &fetched))).await;
+        let job = Arc::new(job(&caller, &header, &fetched));
+        drop(fetched);
+        self.artifacts(messages, &caller, &Arc::new(header), &job).await
+    }
+
+    /// Takes orders as they come and has them worked on in batches. Answers go out as workers finish.
+    async fn artifacts(
+        &self,
+        messages: Streaming<v1::BuildRequest>,
+        caller: &Caller,
+        header: &Arc<Header>,
+        job: &Arc<Job>,
+    ) -> Result<(), Status> {
+        let mut seen = HashSet::new();
+        let mut running = JoinSet::new();
+        let mut batches = messages.ready_chunks(BATCH);
+        while let Some(batch) = batches.next().await {
+            self.server.epochs.admit(&caller.owner, caller.epoch)?;
+            let mut orders = Vec::with_capacity(batch.len());
+            for request in batch {
+                orders.push(read(request?, header, &mut seen)?);
+            }
+            let dirs = orders.iter().filter_map(|order| Some(order.as_ref().ok()?.dir.clone())).collect();
+            let turn = self.builder.turn(dirs).await?;
+            // Waits while the client is slow to take answers.
+            let room = self.answers.reserve_many((running.len() + 1) * BATCH).await;
+            drop(room.map_err(|_| super::call::shutting_down())?);
+            let worker = Worker { call: self.part(), header: Arc::clone(header), job: Arc::clone(job) };
+            running.spawn_blocking(move || {
+                orders.into_iter().for_each(|order| worker.work(order));
+                drop(turn);
+            });
+            while let Some(ended) = running.try_join_next() {
+                ended.map_err(bug)?;
+            }
+        }
+        while let Some(ended) = running.join_next().await {
+            ended.map_err(bug)?;
+        }
+        Ok(())
+    }
+
+    fn part(&self) -> Self {
+        Self { server: Arc::clone(&self.server), builder: Arc::clone(&self.builder), answers: self.answers.clone() }
+    }
+
+    async fn answer(&self, message: build_response::Message) {
+        // Fails when the client left, which ends the call anyway.
+        let _ = self.answers.send(Ok(v1::BuildResponse { message: Some(message) })).await;
+    }
+}
+
+/// An order, or an answer that can be given without work.
+type Read = Result<Order, (u32, Failure)>;
+
+fn read(request: v1::BuildRequest, header: &Header, seen: &mut HashSet<Seen>) -> Result<Read, Failure> {
+    let Some(build_request::Message::Artifact(artifact)) = request.message else {
+        return Err(convert::invalid("artifact", "every message after the header must be an artifact"));
+    };
+    if artifact.encoded_len() > order::MAX_BYTES {
+        let message = format!("artifact {:?} takes more than {} bytes", artifact.name, order::MAX_BYTES);
+        return Err(convert::invalid("artifact", message));
+    }
+    let index = artifact.index;
+    if !seen.insert(Seen::Index(index)) {
+        return Err(convert::invalid("artifact.index", format!("index {index} is there twice")));
+    }
+    if !seen.insert(Seen::Name(artifact.name.clone())) {
+        let message = format!("artifact {:?} is there twice", artifact.name);
+        return Ok(Err((index, convert::invalid("artifact.name", message))));
+    }
+    Ok(order::artifact(artifact, header).map_err(|failure| (index, failure)))
+}
+
+#[derive(PartialEq, Eq, Hash)]
+enum Seen {
+    Index(u32),
+    Name(String),
+}
+
+/// Works on a batch, on a thread that may block.
+struct Worker {
+    call: Call,
+    header: Arc<Header>,
+    job: Arc<Job>,
+}
+
+impl Worker {
+    fn work(&self, order: Read) {
+        let cancelled = || self.call.answers.is_closed();
+        if cancelled() {
+            return;
+        }
+        let (index, result) = match order {
+            Ok(order) => (order.index, self.call.builder.make(&self.job, &order, &cancelled)),
+            Err((index, failure)) => (index, Err(failure)),
+        };
+        self.call.server.metrics.artifact(match &result {
+            Ok(made) if made.unchanged => Outcome::unchanged,
+            Ok(_) => Outcome::built,
+            Err(_) => Outcome::failed,
+        });
+        let message = Some(build_response::Message::Result(self.result(index, result)));
+        let _ = self.call.answers.blocking_send(Ok(v1::BuildResponse { message }));
+    }
+
+    fn result(&self, index: u32, result: Result<Made, Failure>) -> v1::BuildResult {
+        let Made { path, record, unchanged, content_digest, files, ignored } = match result {
+            Ok(made) => made,
+            Err(Failure { reason, message, .. }) => {
+                let (code, reason) = (reason.code().into(), reason.name().to_owned());
+                let outcome = Some(build_result::Outcome::Error(v1::BuildError { code, reason, message }));
+                return v1::BuildResult { index, outcome, ..v1::BuildResult::default() };
+            }
+        };
+        let artifact = convert::artifact(&path, &record, &self.header.settings.advertised_address);
+        let outcome =
+            if unchanged { build_result::Outcome::Unchanged(artifact) } else { build_result::Outcome::Built(artifact) };
+        v1::BuildResult { index, outcome: Some(outcome), content_digest, files, ignored_files: ignored }
+    }
+}
+
+fn job(caller: &Caller, header: &Header, fetched: &[Fetched]) -> Job {
+    let aliases = header.sources.iter().map(|(alias, _)| alias.clone());
+    Job {
+        owner: caller.owner.clone(),
+        algorithm: header.settings.algorithm,
+        sources: aliases.zip(fetched).map(|(alias, fetched)| (alias, Arc::clone(&fetched.source.tree))).collect(),
+        pins: fetched.iter().map(|fetched| Arc::clone(&fetched.source)).collect(),
+    }
+}
+
+fn summaries(header: &Header, fetched: &[Fetched]) -> v1::SourcesReady {
+    let summary = |((alias, _), Fetched { source, downloaded }): (&(String, _), &Fetched)| v1::SourceSummary {
+        alias: alias.clone(),
+        downloaded: *downloaded,
+        files: source.summary.files,
+        directories: source.summary.directories,
+        bytes: source.summary.bytes,
+        skipped_links: source.summary.skipped_links,
+    };
+    v1::SourcesReady { sources: header.sources.iter().zip(fetched).map(summary).collect() }
+}
+
+fn bug(error: tokio::task::JoinError) -> Failure {
+    tracing::error!(%error, "a build failed, this is a bug");
+    Failure::new(Reason::Internal, "the server has a bug, see its log")
+}

@@ -1,0 +1,90 @@
+//! What all calls share: work that blocks, fencing, and the end of the server.
+
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt, stream};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use weir_proto::{ArtifactDir, Failure, Reason, v1};
+
+use super::convert::{self, Caller, Defaults};
+use crate::{
+    epochs::Epochs,
+    metrics::Metrics,
+    serving::Serving,
+    storage::{DirGuard, Store},
+};
+
+/// What the services work on.
+pub struct Server {
+    /// Everything stored.
+    pub store: Arc<Store>,
+    /// Fencing.
+    pub epochs: Arc<Epochs>,
+    /// The artifact port.
+    pub serving: Arc<Serving>,
+    /// What the flags say.
+    pub defaults: Defaults,
+    /// Figures.
+    pub metrics: Arc<Metrics>,
+    /// Cancelled when the server ends.
+    pub stop: CancellationToken,
+}
+
+impl Server {
+    /// Reads who calls, and refuses one whose epoch is over.
+    pub(super) async fn admit(&self, caller: Option<v1::Caller>) -> Result<Caller, Failure> {
+        let caller = convert::caller(caller)?;
+        if !self.epochs.is_current(&caller.owner, caller.epoch) {
+            let (epochs, Caller { owner, epoch }) = (Arc::clone(&self.epochs), caller.clone());
+            blocking(move || epochs.admit(&owner, epoch)).await?;
+        }
+        Ok(caller)
+    }
+
+    /// Ends a stream with `SHUTTING_DOWN` when the server ends.
+    pub(super) fn until_stop<T: Send + 'static>(
+        &self,
+        stream: impl Stream<Item = Result<T, Status>> + Send + 'static,
+    ) -> Answers<T> {
+        let stop = self.stop.clone();
+        let last = stream::once(async move { stop.is_cancelled().then(|| Err(shutting_down().into())) });
+        let last = last.filter_map(std::future::ready);
+        stream.take_until(self.stop.clone().cancelled_owned()).chain(last).boxed()
+    }
+}
+
+/// A stream of answers.
+pub(super) type Answers<T> = stream::BoxStream<'static, Result<T, Status>>;
+
+/// The error that ends calls when the server ends.
+pub(crate) fn shutting_down() -> Failure {
+    Failure::new(Reason::ShuttingDown, "the server is ending, try again")
+}
+
+/// Does work that blocks on a thread that may.
+pub(crate) async fn blocking<T, E, F>(work: F) -> Result<T, Failure>
+where
+    T: Send + 'static,
+    E: Into<Failure> + Send + 'static,
+    F: FnOnce() -> Result<T, E> + Send + 'static,
+{
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result.map_err(Into::into),
+        Err(error) => {
+            tracing::error!(%error, "a call failed, this is a bug");
+            Err(Failure::new(Reason::Internal, "the server has a bug, see its log"))
+        }
+    }
+}
+
+/// Locks several artifacts. Always in the order of their names, so that two calls never wait for each other.
+pub(crate) async fn lock_all(store: &Store, mut dirs: Vec<ArtifactDir>) -> Vec<DirGuard> {
+    dirs.sort();
+    dirs.dedup();
+    let mut guards = Vec::with_capacity(dirs.len());
+    for dir in &dirs {
+        guards.push(store.lock(dir).await);
+    }
+    guards
+}

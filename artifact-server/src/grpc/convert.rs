@@ -1,0 +1,307 @@
+//! Messages of the contract to checked values, and back. Pure. Every error names the field.
+
+use std::time::Duration;
+
+use weir_proto::{Algorithm, ArtifactDir, ArtifactPath, Digest, DigestError, Failure, Owner, Reason, v1};
+
+use crate::{
+    args::Config,
+    storage::{Listed, Record, Verdict},
+};
+
+/// Who calls, and at which epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Who answers for the files.
+    pub owner: Owner,
+    /// The fencing number.
+    pub epoch: u64,
+}
+
+/// What the server's own flags say; fills what a caller left out.
+#[derive(Clone, Debug)]
+pub struct Defaults {
+    /// What artifact URLs start with.
+    pub advertised_address: String,
+    /// Names artifact digests.
+    pub algorithm: Algorithm,
+    /// Files older than this are collected.
+    pub retention_ttl: Duration,
+    /// How many files of an artifact to keep.
+    pub retention_records: u32,
+}
+
+impl From<&Config> for Defaults {
+    fn from(config: &Config) -> Self {
+        Self {
+            advertised_address: config.advertised_address.clone(),
+            algorithm: config.algorithm,
+            retention_ttl: config.retention_ttl,
+            retention_records: config.retention_records,
+        }
+    }
+}
+
+/// Settings of one call, complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// What artifact URLs start with.
+    pub advertised_address: String,
+    /// Names artifact digests.
+    pub algorithm: Algorithm,
+    /// How often a failed download is tried again; `None` is the server's own number.
+    pub http_retry: Option<u32>,
+    /// In place of the host of every source URL.
+    pub source_host: Option<String>,
+}
+
+/// An error of one field.
+pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Failure {
+    Failure::field(Reason::InvalidRequest, field, message)
+}
+
+/// Reads `caller`, which every change needs.
+pub fn caller(caller: Option<v1::Caller>) -> Result<Caller, Failure> {
+    let caller = caller.ok_or_else(|| invalid("caller", "caller is missing: say who owns the files"))?;
+    let owner = caller.owner.parse().map_err(|error| invalid("caller.owner", format!("{error}")))?;
+    Ok(Caller { owner, epoch: caller.epoch })
+}
+
+/// Reads the path of a file.
+pub fn path(field: &str, text: &str) -> Result<ArtifactPath, Failure> {
+    text.parse().map_err(|error| invalid(field, format!("path {text:?}: {error}")))
+}
+
+/// Reads a digest.
+pub fn digest(field: &str, text: &str) -> Result<Digest, Failure> {
+    text.parse().map_err(|error| {
+        let message = match text {
+            "" => "artifact has no digest".to_owned(),
+            _ => format!("failed to parse artifact digest '{text}': {error}"),
+        };
+        Failure::field(digest_reason(&error), field, message)
+    })
+}
+
+fn digest_reason(error: &DigestError) -> Reason {
+    match error {
+        DigestError::UnsupportedAlgorithm(_) => Reason::UnknownDigestAlgorithm,
+        DigestError::Format | DigestError::Length => Reason::InvalidRequest,
+    }
+}
+
+/// Reads the name of an artifact.
+pub fn dir(field: &str, reference: Option<v1::ArtifactRef>) -> Result<ArtifactDir, Failure> {
+    let reference = reference.ok_or_else(|| invalid(field, format!("{field} is missing: name the artifact")))?;
+    artifact_dir(field, &reference.kind, &reference.namespace, &reference.name)
+}
+
+/// Checks the three parts of an artifact's name.
+pub fn artifact_dir(field: &str, kind: &str, namespace: &str, name: &str) -> Result<ArtifactDir, Failure> {
+    ArtifactDir::new(kind, namespace, name).map_err(|error| {
+        let field = if field.is_empty() { error.part.to_owned() } else { format!("{field}.{}", error.part) };
+        invalid(field, error.to_string())
+    })
+}
+
+/// Completes the caller's settings with the server's.
+pub fn settings(settings: Option<v1::Settings>, defaults: &Defaults) -> Result<Settings, Failure> {
+    let v1::Settings { advertised_address, digest_algorithm, http_retry, source_host } = settings.unwrap_or_default();
+    let clean = |field: &str, text: &str| {
+        if text.contains(|letter: char| letter.is_whitespace() || letter.is_control()) {
+            return Err(invalid(format!("settings.{field}"), format!("{text:?} must not contain spaces")));
+        }
+        Ok(())
+    };
+    clean("advertised_address", &advertised_address)?;
+    clean("source_host", &source_host)?;
+    let algorithm = match digest_algorithm.as_str() {
+        "" => defaults.algorithm,
+        name => name.parse().map_err(|error: DigestError| {
+            Failure::field(digest_reason(&error), "settings.digest_algorithm", error.to_string())
+        })?,
+    };
+    let filled = |text: String| if text.is_empty() { None } else { Some(text) };
+    Ok(Settings {
+        advertised_address: filled(advertised_address).unwrap_or_else(|| defaults.advertised_address.clone()),
+        algorithm,
+        http_retry,
+        source_host: filled(source_host),
+    })
+}
+
+/// Reads a length of time; `None` when unset.
+pub fn duration(field: &str, duration: Option<prost_types::Duration>) -> Result<Option<Duration>, Failure> {
+    let convert = |duration: prost_types::Duration| {
+        Duration::try_from(duration).map_err(|_| invalid(field, format!("{field} must not be negative")))
+    };
+    duration.map(convert).transpose()
+}
+
+/// A length of time as a message.
+pub fn to_duration(duration: Duration) -> prost_types::Duration {
+    let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+    prost_types::Duration { seconds, nanos: i32::try_from(duration.subsec_nanos()).unwrap_or_default() }
+}
+
+/// A moment as a message.
+pub fn to_timestamp(time: jiff::Timestamp) -> prost_types::Timestamp {
+    // Negative times have a negative rest in jiff, but a positive one in the message.
+    let (seconds, nanos) = (time.as_second(), time.subsec_nanosecond());
+    let (seconds, nanos) = if nanos < 0 { (seconds - 1, nanos + 1_000_000_000) } else { (seconds, nanos) };
+    prost_types::Timestamp { seconds, nanos }
+}
+
+/// The URL of a file: the advertised address as given, `http://` in front unless it names a scheme.
+pub fn url(advertised: &str, path: &ArtifactPath) -> String {
+    let scheme = if advertised.starts_with("http://") || advertised.starts_with("https://") { "" } else { "http://" };
+    format!("{scheme}{advertised}/{path}")
+}
+
+/// The revision that names a content, e.g. `latest@sha256:…`.
+pub fn revision(content_digest: &str) -> String {
+    format!("latest@{content_digest}")
+}
+
+/// The fields of an artifact as the caller's users will see them.
+pub fn artifact(path: &ArtifactPath, record: &Record, advertised: &str) -> v1::Artifact {
+    v1::Artifact {
+        path: path.to_string(),
+        url: url(advertised, path),
+        revision: record.content_digest.as_deref().map(revision).unwrap_or_default(),
+        digest: record.digest.to_string(),
+        last_update_time: Some(to_timestamp(record.stored_at)),
+        size: i64::try_from(record.size).unwrap_or(i64::MAX),
+        metadata: std::collections::BTreeMap::new(),
+    }
+}
+
+/// A stored file with what is recorded of it, its URL under the server's own address.
+pub fn stored_file(listed: Listed, defaults: &Defaults) -> v1::StoredFile {
+    let Listed { path, size, record } = listed;
+    let Some(record) = record else {
+        let size = i64::try_from(size).unwrap_or(i64::MAX);
+        let artifact = v1::Artifact { path: path.to_string(), size, ..v1::Artifact::default() };
+        return v1::StoredFile { artifact: Some(artifact), ..v1::StoredFile::default() };
+    };
+    v1::StoredFile {
+        artifact: Some(artifact(&path, &record, &defaults.advertised_address)),
+        owner: record.owner.clone(),
+        content_digest: record.content_digest.clone().unwrap_or_default(),
+        sequence: record.sequence,
+    }
+}
+
+/// A verdict with one sentence for people.
+pub fn verdict(verdict: Verdict, path: &ArtifactPath, digest: &Digest) -> (v1::Verdict, String) {
+    match verdict {
+        Verdict::Ok => (v1::Verdict::Ok, String::new()),
+        Verdict::Missing => (v1::Verdict::Missing, format!("there is no file {path}")),
+        Verdict::Corrupted => (v1::Verdict::Corrupted, format!("the bytes of {path} had changed, it was removed")),
+        Verdict::Mismatch => (v1::Verdict::Mismatch, format!("computed digest doesn't match '{digest}'")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn defaults() -> Defaults {
+        Defaults {
+            advertised_address: "localhost:9090".into(),
+            algorithm: Algorithm::Sha256,
+            retention_ttl: Duration::from_secs(60),
+            retention_records: 2,
+        }
+    }
+
+    #[test]
+    fn urls_are_those_of_flux() {
+        let path = "externalartifact/apps/web/0.tar.gz".parse().unwrap();
+        let rows = [
+            ("host:9090", "http://host:9090/externalartifact/apps/web/0.tar.gz"),
+            (
+                "source-watcher.flux-system.svc.",
+                "http://source-watcher.flux-system.svc./externalartifact/apps/web/0.tar.gz",
+            ),
+            ("https://cdn.example/x", "https://cdn.example/x/externalartifact/apps/web/0.tar.gz"),
+            ("http://plain", "http://plain/externalartifact/apps/web/0.tar.gz"),
+        ];
+        for (advertised, expected) in rows {
+            assert_eq!(url(advertised, &path), expected);
+        }
+    }
+
+    #[test]
+    fn errors_name_their_field() {
+        let caller_of = |owner: &str| Some(v1::Caller { owner: owner.into(), epoch: 3 });
+        let named = |name: &str| Some(v1::ArtifactRef { kind: "K".into(), namespace: "n".into(), name: name.into() });
+        let with = |change: fn(&mut v1::Settings)| {
+            let mut message = v1::Settings::default();
+            change(&mut message);
+            settings(Some(message), &defaults()).unwrap_err()
+        };
+        let minus = prost_types::Duration { seconds: -1, nanos: 0 };
+        let rows = [
+            ("caller", Reason::InvalidRequest, caller(None).unwrap_err()),
+            ("caller.owner", Reason::InvalidRequest, caller(caller_of("x")).unwrap_err()),
+            ("path", Reason::InvalidRequest, path("path", "../x").unwrap_err()),
+            ("digest", Reason::InvalidRequest, digest("digest", "").unwrap_err()),
+            ("digest", Reason::InvalidRequest, digest("digest", "sha256:12").unwrap_err()),
+            ("digest", Reason::UnknownDigestAlgorithm, digest("digest", "md5:12").unwrap_err()),
+            ("artifact", Reason::InvalidRequest, dir("artifact", None).unwrap_err()),
+            ("artifact.name", Reason::InvalidRequest, dir("artifact", named("../x")).unwrap_err()),
+            ("kind", Reason::InvalidRequest, artifact_dir("", "k/k", "n", "a").unwrap_err()),
+            (
+                "settings.advertised_address",
+                Reason::InvalidRequest,
+                with(|message| message.advertised_address = "a b".into()),
+            ),
+            ("settings.source_host", Reason::InvalidRequest, with(|message| message.source_host = "a\nb".into())),
+            (
+                "settings.digest_algorithm",
+                Reason::UnknownDigestAlgorithm,
+                with(|message| message.digest_algorithm = "md5".into()),
+            ),
+            ("ttl", Reason::InvalidRequest, duration("ttl", Some(minus)).unwrap_err()),
+        ];
+        for (field, reason, failure) in rows {
+            assert_eq!((failure.field.as_deref(), failure.reason), (Some(field), reason), "{}", failure.message);
+        }
+        assert_eq!(dir("artifact", named("web")).unwrap().as_str(), "k/n/web");
+        assert_eq!(caller(caller_of("source-watcher/1")).unwrap().epoch, 3);
+    }
+
+    #[test]
+    fn the_callers_settings_win() {
+        let own = settings(None, &defaults()).unwrap();
+        assert_eq!(
+            (own.advertised_address.as_str(), own.algorithm, own.http_retry),
+            ("localhost:9090", Algorithm::Sha256, None)
+        );
+        let message = v1::Settings {
+            advertised_address: "shard1.".into(),
+            digest_algorithm: "sha512".into(),
+            http_retry: Some(0),
+            source_host: "localhost:1".into(),
+        };
+        let expected = Settings {
+            advertised_address: "shard1.".into(),
+            algorithm: Algorithm::Sha512,
+            http_retry: Some(0),
+            source_host: Some("localhost:1".into()),
+        };
+        assert_eq!(settings(Some(message), &defaults()).unwrap(), expected);
+    }
+
+    #[test]
+    fn times_survive() {
+        let rows =
+            [("2025-10-08T10:00:00.5Z", 1_759_917_600, 500_000_000), ("1969-12-31T23:59:59.75Z", -1, 750_000_000)];
+        for (text, seconds, nanos) in rows {
+            assert_eq!(to_timestamp(text.parse().unwrap()), prost_types::Timestamp { seconds, nanos });
+        }
+        let time = Duration::from_millis(1500);
+        assert_eq!(duration("ttl", Some(to_duration(time))).unwrap(), Some(time));
+    }
+}

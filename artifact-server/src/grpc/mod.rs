@@ -1,0 +1,75 @@
+//! The contract over gRPC: requests are checked here, and carried out by the store and the builder.
+
+use std::time::Duration;
+
+use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{self, server::Router};
+use tonic_health::pb::health_server::{Health, HealthServer};
+use weir_proto::{
+    DESCRIPTOR, MAX_MESSAGE_BYTES,
+    v1::{artifact_builder_server::ArtifactBuilderServer, artifact_storage_server::ArtifactStorageServer},
+};
+
+mod builder;
+mod call;
+pub mod convert;
+mod listener;
+mod order;
+mod storage;
+mod watch;
+
+pub use builder::BuilderService;
+pub use call::Server;
+pub(crate) use call::{lock_all, shutting_down};
+pub use listener::{Listener, ListenerError, SocketFile};
+pub use storage::StorageService;
+
+/// Calls that one connection may have open. A controller has one for each generator it works on, and a few watches.
+const MAX_STREAMS: u32 = 1024;
+
+/// How often a silent client is asked whether it is still there, and how long it may take to answer.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+
+/// All services: storage, builder, health, and reflection in both versions.
+pub fn services(
+    storage: StorageService,
+    builder: BuilderService,
+    health: HealthServer<impl Health>,
+) -> Result<Router, tonic_reflection::server::Error> {
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTOR)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let storage = ArtifactStorageServer::new(storage).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let builder = ArtifactBuilderServer::new(builder).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let router = transport::Server::builder()
+        .max_concurrent_streams(MAX_STREAMS)
+        .http2_keepalive_interval(Some(KEEPALIVE.0))
+        .http2_keepalive_timeout(Some(KEEPALIVE.1))
+        .http2_max_pending_accept_reset_streams(Some(64))
+        .tcp_nodelay(true)
+        .add_service(health)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
+        .add_service(storage)
+        .add_service(builder);
+    Ok(router)
+}
+
+/// Serves until `stop`; then new connections are refused and open calls end on their own.
+pub async fn serve(router: Router, listener: Listener, stop: CancellationToken) -> Result<(), transport::Error> {
+    let stopped = stop.cancelled_owned();
+    match listener {
+        Listener::Tcp(listener) => router.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopped).await,
+        Listener::Unix(listener, file) => {
+            let gone = async move {
+                stopped.await;
+                // Before the socket closes, so that nobody finds a dead one.
+                drop(file);
+            };
+            router.serve_with_incoming_shutdown(UnixListenerStream::new(listener), gone).await
+        }
+    }
+}

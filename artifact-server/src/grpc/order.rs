@@ -1,0 +1,147 @@
+//! The messages of `Build` to checked values. Pure.
+
+use std::collections::HashSet;
+
+use weir_proto::{ArtifactPath, Failure, Reason, v1};
+
+use super::convert::{self, Defaults, Settings};
+use crate::{build::Order, source::SourceRequest, tree::compose::CopyOperation};
+
+/// Largest message of one artifact, in bytes.
+pub(super) const MAX_BYTES: usize = 64 * 1024;
+
+/// The header of a `Build`.
+pub(super) struct Header {
+    kind: String,
+    namespace: String,
+    /// By alias, in the caller's order.
+    pub(super) sources: Vec<(String, SourceRequest)>,
+    pub(super) settings: Settings,
+}
+
+/// Reads a header.
+pub(super) fn header(header: v1::BuildHeader, defaults: &Defaults) -> Result<Header, Failure> {
+    let v1::BuildHeader { caller: _, kind, namespace, sources, settings } = header;
+    let settings = convert::settings(settings, defaults)?;
+    // Any valid name will do: kind and namespace are checked here, the names with each artifact.
+    convert::artifact_dir("header", &kind, &namespace, "x")?;
+    let mut aliases = HashSet::new();
+    for source in &sources {
+        if source.alias.is_empty() || source.alias.contains('/') {
+            return Err(convert::invalid(
+                "header.sources.alias",
+                format!("alias {:?} must be a name without slashes", source.alias),
+            ));
+        }
+        if !aliases.insert(source.alias.as_str()) {
+            return Err(convert::invalid("header.sources.alias", format!("alias {:?} is there twice", source.alias)));
+        }
+    }
+    let sources = sources.into_iter().map(|one| source(one, &settings)).collect();
+    Ok(Header { kind, namespace, sources, settings })
+}
+
+/// Reads a source. URL and digest are checked when it is fetched.
+pub(super) fn source(source: v1::Source, settings: &Settings) -> (String, SourceRequest) {
+    let v1::Source { alias, url, digest } = source;
+    let Settings { http_retry, source_host, .. } = settings.clone();
+    (alias, SourceRequest { url, digest, http_retry, source_host })
+}
+
+/// Reads an artifact.
+pub(super) fn artifact(artifact: v1::BuildArtifact, header: &Header) -> Result<Order, Failure> {
+    let v1::BuildArtifact { index, name, copy, current_path, current_digest, take_over } = artifact;
+    let dir = convert::artifact_dir("artifact", &header.kind, &header.namespace, &name)?;
+    let copy = copy.into_iter().map(operation).collect::<Result<Vec<_>, _>>()?;
+    // What is published elsewhere, or under a name that is none, can not be the file of this artifact: it counts as nothing.
+    let current = current_path.parse::<ArtifactPath>().ok().filter(|path| *path.dir() == dir);
+    let digest = match current_digest.as_str() {
+        "" => None,
+        text => Some(convert::digest("artifact.current_digest", text)?),
+    };
+    Ok(Order { index, dir, copy, current: current.map(|path| (path, digest)), take_over })
+}
+
+fn operation(operation: v1::CopyOperation) -> Result<CopyOperation, Failure> {
+    let v1::CopyOperation { from, to, exclude, strategy } = operation;
+    let strategy = strategy.parse().map_err(|error| Failure::new(Reason::BuildFailed, format!("{error}")))?;
+    Ok(CopyOperation { from, to, exclude, strategy })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use weir_proto::Algorithm;
+
+    use super::*;
+
+    fn defaults() -> Defaults {
+        Defaults {
+            advertised_address: "a".into(),
+            algorithm: Algorithm::Sha256,
+            retention_ttl: Duration::from_secs(60),
+            retention_records: 2,
+        }
+    }
+
+    fn message() -> v1::BuildHeader {
+        let source = |alias: &str| v1::Source { alias: alias.into(), url: "http://h/s".into(), digest: "d".into() };
+        v1::BuildHeader {
+            kind: "ExternalArtifact".into(),
+            namespace: "apps".into(),
+            sources: vec![source("b"), source("a")],
+            ..v1::BuildHeader::default()
+        }
+    }
+
+    #[test]
+    fn headers_are_checked() {
+        let good = header(message(), &defaults()).unwrap();
+        assert_eq!(good.sources.iter().map(|(alias, _)| alias.as_str()).collect::<Vec<_>>(), ["b", "a"]);
+        type Row = (&'static str, fn(&mut v1::BuildHeader), &'static str);
+        let rows: [Row; 5] = [
+            ("kind", |header| header.kind = "a/b".into(), "header.kind"),
+            ("namespace", |header| header.namespace = "..".into(), "header.namespace"),
+            ("alias twice", |header| header.sources[1].alias = "b".into(), "header.sources.alias"),
+            ("alias empty", |header| header.sources[1].alias = String::new(), "header.sources.alias"),
+            ("alias with a slash", |header| header.sources[1].alias = "a/b".into(), "header.sources.alias"),
+        ];
+        for (row, change, field) in rows {
+            let mut wrong = message();
+            change(&mut wrong);
+            let failure = header(wrong, &defaults()).err().unwrap();
+            assert_eq!(failure.field.as_deref(), Some(field), "row {row}");
+        }
+    }
+
+    #[test]
+    fn only_a_file_of_the_artifact_is_its_current_one() {
+        let header = header(message(), &defaults()).unwrap();
+        let rows = [
+            ("externalartifact/apps/web/1.tar.gz", true),
+            ("externalartifact/apps/other/1.tar.gz", false),
+            ("externalartifact/apps/web/../x", false),
+            ("", false),
+        ];
+        for (path, counts) in rows {
+            let message =
+                v1::BuildArtifact { name: "web".into(), current_path: path.into(), ..v1::BuildArtifact::default() };
+            assert_eq!(artifact(message, &header).unwrap().current.is_some(), counts, "row {path}");
+        }
+        let bad = |change: fn(&mut v1::BuildArtifact)| {
+            let mut message = v1::BuildArtifact { name: "web".into(), ..v1::BuildArtifact::default() };
+            change(&mut message);
+            artifact(message, &header).unwrap_err()
+        };
+        assert_eq!(bad(|message| message.name = "../x".into()).field.as_deref(), Some("artifact.name"));
+        assert_eq!(
+            bad(|message| message.current_digest = "x".into()).field.as_deref(),
+            Some("artifact.current_digest")
+        );
+        let strategy = |message: &mut v1::BuildArtifact| {
+            message.copy = vec![v1::CopyOperation { strategy: "Mix".into(), ..v1::CopyOperation::default() }];
+        };
+        assert_eq!(bad(strategy).reason, Reason::BuildFailed);
+    }
+}

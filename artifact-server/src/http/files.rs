@@ -1,0 +1,210 @@
+//! Artifacts over HTTP: GET and HEAD of one file, with conditions and ranges. No listing, no other paths.
+//!
+//! A path is looked up in the store, never on the file system. So what is not an artifact's name is 404, whatever it tries to be.
+
+use std::{io, ops::Range, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::{Stream, stream};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use tokio::sync::Semaphore;
+use warp::{Filter, Reply, filters::BoxedFilter, reply::Response};
+use weir_proto::ArtifactPath;
+
+use super::conditions::{self, Answer, Facts};
+use crate::{
+    metrics::Metrics,
+    storage::{Opened, StorageError, Store},
+};
+
+/// Files up to this size are read at once, larger ones in pieces of this size.
+const PIECE: u64 = 256 * 1024;
+
+/// How long a client waits while a file is hashed that somebody touched.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many files are opened at once. Opening may mean hashing, and the threads that may block are few.
+const OPENINGS: usize = 6;
+
+/// The artifacts of a store.
+#[derive(Clone)]
+pub struct Files {
+    store: Arc<Store>,
+    metrics: Arc<Metrics>,
+    openings: Arc<Semaphore>,
+}
+
+/// A file that may be sent, its first piece read already.
+struct Ready {
+    opened: Opened,
+    answer: Answer,
+    first: Option<Bytes>,
+}
+
+impl Files {
+    /// Serves what the store has.
+    pub fn new(store: Arc<Store>, metrics: Arc<Metrics>) -> Self {
+        Self { store, metrics, openings: Arc::new(Semaphore::new(OPENINGS)) }
+    }
+
+    /// As a filter that answers every request.
+    pub fn filter(self) -> BoxedFilter<(Response,)> {
+        let parts = warp::method().and(warp::path::full()).and(warp::header::headers_cloned());
+        parts
+            .then(move |method: Method, path: warp::path::FullPath, headers: HeaderMap| {
+                let files = self.clone();
+                async move {
+                    let response = files.answer(&method, path.as_str(), headers).await;
+                    files.metrics.request(response.status());
+                    response
+                }
+            })
+            .boxed()
+    }
+
+    async fn answer(&self, method: &Method, path: &str, headers: HeaderMap) -> Response {
+        if method != Method::GET && method != Method::HEAD {
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are allowed\n");
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        // Being asked at all means that the port is open: this is the readiness probe of Flux's own manifests.
+        if path == "/" {
+            return text(StatusCode::OK, "artifacts are served here\n");
+        }
+        let Some(path) = path.strip_prefix('/').and_then(|path| path.parse::<ArtifactPath>().ok()) else {
+            return not_found();
+        };
+        let head = method == Method::HEAD;
+        match tokio::time::timeout(PATIENCE, self.open(path.clone(), head, headers)).await {
+            Ok(Ok(Some(ready))) => self.send(ready, head),
+            Ok(Ok(None)) => not_found(),
+            Ok(Err(error)) => {
+                tracing::error!(%path, %error, "an artifact can not be read");
+                text(StatusCode::INTERNAL_SERVER_ERROR, "the file can not be read\n")
+            }
+            Err(_) => {
+                let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "the file is being verified\n");
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+                response
+            }
+        }
+    }
+
+    /// Opens a file and reads its first piece in one go. Verifies it first when somebody touched it; that goes on when the client leaves.
+    async fn open(&self, path: ArtifactPath, head: bool, headers: HeaderMap) -> Result<Option<Ready>, StorageError> {
+        let Ok(permit) = Arc::clone(&self.openings).acquire_owned().await else { return Ok(None) };
+        let store = Arc::clone(&self.store);
+        let open = move || {
+            let _permit = permit;
+            let Some(opened) = store.open_verified(&path)? else { return Ok(None) };
+            let answer = conditions::weigh(&headers, head, &facts(&opened));
+            let first = match &answer {
+                Answer::Whole if !head && opened.size > 0 => Some(piece(&opened, 0..opened.size)),
+                Answer::Part(range) => Some(piece(&opened, range.clone())),
+                _ => None,
+            };
+            let first = first.transpose().map_err(|error| StorageError::io("read", &path, error))?;
+            Ok(Some(Ready { opened, answer, first }))
+        };
+        tokio::task::spawn_blocking(open)
+            .await
+            .unwrap_or_else(|error| Err(StorageError::io("read", "an artifact", io::Error::other(error))))
+    }
+
+    fn send(&self, ready: Ready, head: bool) -> Response {
+        let Ready { opened, answer, first } = ready;
+        let facts = facts(&opened);
+        let range = match &answer {
+            Answer::Part(range) => range.clone(),
+            _ => 0..opened.size,
+        };
+        let mut response = match (&answer, first) {
+            (Answer::Whole | Answer::Part(_), Some(first)) => {
+                self.metrics.served(range.end - range.start);
+                body(opened, range.clone(), first)
+            }
+            _ => Response::default(),
+        };
+        *response.status_mut() = answer.status();
+        describe(response.headers_mut(), &answer, &facts, &range, head);
+        response
+    }
+}
+
+fn facts(opened: &Opened) -> Facts {
+    let Opened { digest, size, stored_at, .. } = opened;
+    Facts { etag: format!("\"{digest}\""), modified: conditions::whole_seconds(*stored_at), size: *size }
+}
+
+/// The headers that go with an answer.
+fn describe(headers: &mut HeaderMap, answer: &Answer, facts: &Facts, range: &Range<u64>, head: bool) {
+    let mut put = |name, text: String| {
+        if let Ok(value) = HeaderValue::try_from(text) {
+            headers.insert(name, value);
+        }
+    };
+    if *answer == Answer::RangeNotSatisfiable {
+        return put(header::CONTENT_RANGE, format!("bytes */{}", facts.size));
+    }
+    put(header::ETAG, facts.etag.clone());
+    put(header::LAST_MODIFIED, httpdate::fmt_http_date(facts.modified));
+    put(header::ACCEPT_RANGES, "bytes".to_owned());
+    if matches!(answer, Answer::Part(_)) {
+        put(header::CONTENT_RANGE, format!("bytes {}-{}/{}", range.start, range.end - 1, facts.size));
+    }
+    if matches!(answer, Answer::Whole | Answer::Part(_)) {
+        put(header::CONTENT_TYPE, "application/gzip".to_owned());
+        // Known before the body is: an answer that breaks off is seen as broken.
+        let length = if head { facts.size } else { range.end - range.start };
+        put(header::CONTENT_LENGTH, length.to_string());
+    }
+}
+
+/// The bytes of a range, the first piece at hand. A file that is touched while it is sent breaks off.
+fn body(opened: Opened, range: Range<u64>, first: Bytes) -> Response {
+    let next = range.start + first.len() as u64;
+    if next >= range.end {
+        return Response::new(first.into());
+    }
+    let rest = stream::try_unfold(next, move |at| {
+        let (opened, end) = (opened.clone(), range.end);
+        async move {
+            if at >= end {
+                return Ok(None);
+            }
+            let bytes =
+                tokio::task::spawn_blocking(move || piece(&opened, at..end)).await.map_err(io::Error::other)??;
+            let next = at + bytes.len() as u64;
+            Ok(Some((bytes, next)))
+        }
+    });
+    warp::reply::stream(whole(first, rest)).into_response()
+}
+
+fn whole(
+    first: Bytes,
+    rest: impl Stream<Item = io::Result<Bytes>> + Send + Sync + 'static,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + Sync + 'static {
+    use futures::StreamExt;
+    stream::iter([Ok(first)]).chain(rest)
+}
+
+/// Reads the start of a range, a piece at most. Blocks. Fails when the file has been touched since it was verified.
+fn piece(opened: &Opened, range: Range<u64>) -> io::Result<Bytes> {
+    let length = usize::try_from((range.end - range.start).min(PIECE)).map_err(io::Error::other)?;
+    let mut bytes = vec![0; length];
+    opened.body.read_exact_at(&mut bytes, range.start)?;
+    if opened.body.stamp()? != opened.stamp {
+        return Err(io::Error::other("the file was changed while it was read"));
+    }
+    Ok(bytes.into())
+}
+
+fn not_found() -> Response {
+    text(StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
+fn text(status: StatusCode, text: &'static str) -> Response {
+    warp::reply::with_status(text, status).into_response()
+}

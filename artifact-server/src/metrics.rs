@@ -1,0 +1,194 @@
+//! Figures for Prometheus. Counters are bumped where things happen; what others count already is read when Prometheus asks.
+
+use std::{fmt, sync::Arc};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric, text},
+    metrics::{
+        counter::{ConstCounter, Counter},
+        family::Family,
+        gauge::ConstGauge,
+    },
+    registry::Registry,
+};
+
+/// What became of an artifact in a build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(non_camel_case_types, reason = "the names are the label values")]
+pub enum Outcome {
+    /// A new file.
+    built,
+    /// The current file is good.
+    unchanged,
+    /// An error.
+    failed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: Outcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CodeLabel {
+    code: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EventLabel {
+    event: &'static str,
+}
+
+/// All figures of this process.
+pub struct Metrics {
+    registry: Registry,
+    artifacts: Family<OutcomeLabel, Counter>,
+    requests: Family<CodeLabel, Counter>,
+    served: Counter,
+    events: Family<EventLabel, Counter>,
+    collected: Counter,
+}
+
+/// A figure that somebody else counts.
+pub struct Figure {
+    /// Full name, without `_total`.
+    pub name: &'static str,
+    /// One sentence.
+    pub help: &'static str,
+    /// Whether it only rises.
+    pub counter: bool,
+    /// Now.
+    pub value: f64,
+}
+
+/// Asks for figures when Prometheus does.
+type Source = Box<dyn Fn() -> Vec<Figure> + Send + Sync>;
+
+struct Figures(Source);
+
+impl fmt::Debug for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Figures")
+    }
+}
+
+impl Collector for Figures {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        for Figure { name, help, counter, value } in (self.0)() {
+            if counter {
+                let metric = ConstCounter::new(value);
+                metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)?;
+            } else {
+                let metric = ConstGauge::new(value);
+                metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Metrics {
+    /// All figures at zero. `others` is asked at each scrape.
+    pub fn new(others: impl Fn() -> Vec<Figure> + Send + Sync + 'static) -> Arc<Self> {
+        let mut registry = Registry::default();
+        let (artifacts, requests, events) = (Family::default(), Family::default(), Family::default());
+        let (served, collected) = (Counter::default(), Counter::default());
+        registry.register("weir_build_artifacts", "Artifacts of Build calls, by outcome.", artifacts.clone());
+        registry.register("weir_http_requests", "Requests for artifacts, by status code.", requests.clone());
+        registry.register("weir_http_served_bytes", "Bytes of artifacts sent to clients.", served.clone());
+        registry.register("weir_storage_events", "What happened to stored files, by event.", events.clone());
+        registry.register("weir_storage_collected", "Files removed by garbage collection.", collected.clone());
+        registry.register_collector(Box::new(Figures(Box::new(others))));
+        registry.register_collector(Box::new(Figures(Box::new(process))));
+        for outcome in [Outcome::built, Outcome::unchanged, Outcome::failed] {
+            drop(artifacts.get_or_create(&OutcomeLabel { outcome }));
+        }
+        Arc::new(Self { registry, artifacts, requests, served, events, collected })
+    }
+
+    /// Counts one artifact of a build.
+    pub fn artifact(&self, outcome: Outcome) {
+        self.artifacts.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    /// Counts one answered request for an artifact.
+    pub fn request(&self, code: http::StatusCode) {
+        self.requests.get_or_create(&CodeLabel { code: code.as_u16() }).inc();
+    }
+
+    /// Counts bytes on their way to a client.
+    pub fn served(&self, bytes: u64) {
+        self.served.inc_by(bytes);
+    }
+
+    /// Counts something that happened to a stored file.
+    pub fn event(&self, event: &'static str) {
+        self.events.get_or_create(&EventLabel { event }).inc();
+    }
+
+    /// Counts files that garbage collection removed.
+    pub fn collected(&self, files: usize) {
+        self.collected.inc_by(files as u64);
+    }
+
+    /// All figures as OpenMetrics text.
+    pub fn text(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+/// Memory and descriptors of this process, under the names that every Prometheus dashboard knows.
+fn process() -> Vec<Figure> {
+    let gauge = |name, help, value: Option<f64>| value.map(|value| Figure { name, help, counter: false, value });
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let figures = [
+        gauge("process_resident_memory_bytes", "Resident memory.", kibibytes(&status, "VmRSS:")),
+        gauge("process_resident_memory_max_bytes", "Highest resident memory so far.", kibibytes(&status, "VmHWM:")),
+        gauge("process_open_fds", "Open file descriptors.", open_descriptors()),
+    ];
+    figures.into_iter().flatten().collect()
+}
+
+fn open_descriptors() -> Option<f64> {
+    let count = std::fs::read_dir("/proc/self/fd").ok()?.count();
+    u32::try_from(count).ok().map(f64::from)
+}
+
+/// The line of `/proc/self/status` with this key, in bytes.
+fn kibibytes(status: &str, key: &str) -> Option<f64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+    let number: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(number * 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scrape_has_every_figure() {
+        let metrics = Metrics::new(|| vec![Figure { name: "weir_x", help: "X.", counter: true, value: 3.0 }]);
+        metrics.artifact(Outcome::built);
+        metrics.request(http::StatusCode::NOT_FOUND);
+        metrics.served(5);
+        metrics.event("lost");
+        metrics.collected(2);
+        let text = metrics.text().unwrap();
+        let lines = [
+            "weir_build_artifacts_total{outcome=\"built\"} 1",
+            "weir_build_artifacts_total{outcome=\"failed\"} 0",
+            "weir_http_requests_total{code=\"404\"} 1",
+            "weir_http_served_bytes_total 5",
+            "weir_storage_events_total{event=\"lost\"} 1",
+            "weir_storage_collected_total 2",
+            "weir_x_total 3.0",
+            "# TYPE process_resident_memory_bytes gauge",
+        ];
+        for line in lines {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Puts the parts together: the only file that names a trait of ours with its implementation.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use warp::{filters::BoxedFilter, reply::Response};
+
+use crate::{
+    args::{Config, ListenAddress, Sources},
+    build::Builder,
+    epochs::Epochs,
+    error::ServerError,
+    grpc::{self, BuilderService, Listener, Server, StorageService},
+    http::{self, Files, admin},
+    metrics::{Figure, Metrics},
+    serving::Serving,
+    source::{CacheSettings, CacheStats, Limits, SourceCache},
+    storage::{EventKind, LocalFolder, Stats, Storage, Store, watch},
+};
+
+/// How long downloads may take to finish when the server ends. The pod has ten seconds.
+const DRAIN: Duration = Duration::from_secs(8);
+
+/// Serves until `shutdown` is ready, then drains: running downloads finish, new connections are refused, calls end with
+/// `SHUTTING_DOWN`. Returns after eight seconds at the latest.
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
+    let parts = Parts::open(&config).await?;
+    let listener = Listener::open(&config.grpc).await?;
+    let tasks = TaskTracker::new();
+    let (stop, abort) = (parts.server.stop.clone(), parts.abort.clone());
+    for (address, flag, filter) in parts.admin(&config) {
+        let listener = http::listen(&address).await.map_err(|cause| ServerError::Port { address, flag, cause })?;
+        tasks.spawn(serve_admin(listener, filter, stop.clone(), abort.clone()));
+    }
+    parts.server.serving.start().await.map_err(ServerError::Serving)?;
+    tasks.spawn(count_events(Arc::clone(&parts.server)));
+    tracing::info!(grpc = listener.place(), storage = %config.storage_path.display(), "artifact server ready");
+
+    let router = parts.services().await?;
+    let grpc = grpc::serve(router, listener, stop.clone());
+    tokio::pin!(grpc);
+    tokio::select! {
+        result = &mut grpc => return result.map_err(|error| ServerError::Grpc(error.into())),
+        () = shutdown => {}
+    }
+    tracing::info!("ending: finishing downloads");
+    stop.cancel();
+    tasks.close();
+    let drain = async { tokio::join!(parts.server.serving.end(), grpc, tasks.wait()) };
+    if tokio::time::timeout(DRAIN, drain).await.is_err() {
+        tracing::info!("ending: some downloads did not finish in time");
+        abort.cancel();
+    }
+    Ok(())
+}
+
+/// What lives as long as the server.
+struct Parts {
+    server: Arc<Server>,
+    builder: Arc<Builder>,
+    abort: CancellationToken,
+    /// Looks after the volume until it is dropped.
+    _watch: Arc<watch::Watch>,
+}
+
+impl Parts {
+    /// Opens the volume and the cache.
+    async fn open(config: &Config) -> Result<Self, ServerError> {
+        let (path, algorithm) = (config.storage_path.clone(), config.algorithm);
+        let open = move || {
+            let storage: Arc<dyn Storage> = Arc::new(LocalFolder::open(&path)?);
+            let store = Store::open(Arc::clone(&storage), algorithm)?;
+            let watch = watch::Watch::start(Arc::clone(&store), &path, watch::Settings::default());
+            Ok::<_, ServerError>((store, watch.map_err(ServerError::Watch)?))
+        };
+        let opened = tokio::task::spawn_blocking(open).await;
+        let (store, watch) = opened.map_err(|error| ServerError::Watch(std::io::Error::other(error)))??;
+        let watch = Arc::new(watch);
+        let sources = SourceCache::new(cache_settings(&config.sources))?;
+        let metrics = Metrics::new(figures(&store, &sources, &watch));
+        let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
+        let files = Files::new(Arc::clone(&store), Arc::clone(&metrics)).filter();
+        let address = config.storage_address.clone();
+        let serving = Serving::new(Arc::clone(store.storage()), config.serve, address, files, abort.clone())?;
+        let server = Server {
+            epochs: Arc::new(Epochs::open(Arc::clone(store.storage()))?),
+            serving: Arc::new(serving),
+            defaults: config.into(),
+            metrics,
+            stop,
+            store,
+        };
+        let builder = Arc::new(Builder::new(Arc::clone(&server.store), sources));
+        Ok(Self { server: Arc::new(server), builder, abort, _watch: watch })
+    }
+
+    /// The ports for operators that are not switched off.
+    fn admin(&self, config: &Config) -> Vec<(ListenAddress, &'static str, BoxedFilter<(Response,)>)> {
+        let health =
+            config.health.clone().map(|address| (address, "health-addr", admin::health(self.server.stop.clone())));
+        let metrics = admin::metrics(Arc::clone(&self.server.metrics));
+        let metrics = config.metrics.clone().map(|address| (address, "metrics-addr", metrics));
+        health.into_iter().chain(metrics).collect()
+    }
+
+    async fn services(&self) -> Result<tonic::transport::server::Router, ServerError> {
+        let (reporter, health) = tonic_health::server::health_reporter();
+        for service in ["", "weir.artifact.v1.ArtifactStorage", "weir.artifact.v1.ArtifactBuilder"] {
+            reporter.set_service_status(service, tonic_health::ServingStatus::Serving).await;
+        }
+        let builder = BuilderService { server: Arc::clone(&self.server), builder: Arc::clone(&self.builder) };
+        grpc::services(StorageService(Arc::clone(&self.server)), builder, health)
+            .map_err(|error| ServerError::Grpc(error.into()))
+    }
+}
+
+async fn serve_admin(
+    listener: tokio::net::TcpListener,
+    filter: BoxedFilter<(Response,)>,
+    stop: CancellationToken,
+    abort: CancellationToken,
+) {
+    http::accept(listener, filter, http::Limits::default(), stop, abort.clone()).await.finish(abort).await;
+}
+
+fn cache_settings(sources: &Sources) -> CacheSettings {
+    let Sources { folder, cache_bytes, max_bytes, max_entries, max_depth, http_retry } = sources.clone();
+    let settings = CacheSettings::new(folder, cache_bytes);
+    let limits = Limits {
+        compressed_bytes: settings.limits.compressed_bytes.min(max_bytes),
+        uncompressed_bytes: settings.limits.uncompressed_bytes.min(max_bytes),
+        entries: settings.limits.entries.min(max_entries),
+        depth: settings.limits.depth.min(max_depth),
+        ..settings.limits
+    };
+    CacheSettings { limits, http_retry, ..settings }
+}
+
+/// Follows the store for the metrics.
+async fn count_events(server: Arc<Server>) {
+    let mut events = server.store.watch();
+    while let Some(Some(event)) = server.stop.run_until_cancelled(events.next()).await {
+        server.metrics.event(match event.kind {
+            EventKind::Stored => "stored",
+            EventKind::Removed => "removed",
+            EventKind::Lost => "lost",
+            EventKind::Corrupted => "corrupted",
+            EventKind::Gap => "gap",
+        });
+        if matches!(event.kind, EventKind::Lost | EventKind::Corrupted)
+            && let Some(path) = event.path
+        {
+            tracing::info!(%path, owner = event.owner, event = ?event.kind, "a stored file is not what it was");
+        }
+    }
+}
+
+/// What others count, read at each scrape.
+fn figures(
+    store: &Arc<Store>,
+    sources: &SourceCache,
+    watch: &Arc<watch::Watch>,
+) -> impl Fn() -> Vec<Figure> + Send + Sync + 'static {
+    let (store, sources, watch) = (Arc::clone(store), sources.clone(), Arc::clone(watch));
+    move || {
+        let mut figures = source_figures(&sources.stats());
+        figures.extend(storage_figures(&store.stats(), watch.is_polling()));
+        figures
+    }
+}
+
+/// Counts are far below 2^52, so nothing is lost.
+#[expect(clippy::cast_precision_loss, reason = "see above")]
+fn figure(name: &'static str, help: &'static str, counter: bool, value: u64) -> Figure {
+    Figure { name, help, counter, value: value as f64 }
+}
+
+fn source_figures(stats: &CacheStats) -> Vec<Figure> {
+    let counter = |name, help, value| figure(name, help, true, value);
+    let gauge = |name, help, value| figure(name, help, false, value);
+    vec![
+        counter("weir_source_downloads", "Downloads that ended with a verified source.", stats.downloads),
+        counter("weir_source_download_failures", "Downloads that failed, retries included.", stats.failures),
+        counter("weir_source_cache_hits", "Requests for sources answered from the cache.", stats.hits),
+        counter("weir_source_cache_misses", "Requests for sources that started a download.", stats.misses),
+        counter("weir_source_cache_shared", "Requests for sources that joined a running download.", stats.shared),
+        counter("weir_source_cache_evictions", "Sources dropped to make room.", stats.evictions),
+        gauge("weir_source_cache_sources", "Sources in the cache.", stats.sources),
+        gauge("weir_source_cache_bytes", "Part of the cache's budget in use.", stats.bytes),
+    ]
+}
+
+fn storage_figures(stats: &Stats, polling: bool) -> Vec<Figure> {
+    let gauge = |name, help, value| figure(name, help, false, value);
+    vec![
+        gauge("weir_storage_files", "Stored files.", stats.files as u64),
+        gauge("weir_storage_bytes", "Sum of the sizes of stored files.", stats.bytes),
+        gauge("weir_storage_unrecorded_files", "Files that this server did not store.", stats.unrecorded as u64),
+        gauge(
+            "weir_storage_foreign_files",
+            "Things on the volume that are no artifacts, at start.",
+            stats.swept.foreign as u64,
+        ),
+        gauge(
+            "weir_storage_watch_polling",
+            "1 while the volume is polled as the kernel's events can not be had.",
+            u64::from(polling),
+        ),
+    ]
+}

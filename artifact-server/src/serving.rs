@@ -1,0 +1,140 @@
+//! Whether the artifact port is open. The controller that leads says so; the server remembers it on its volume, so that neither a dead
+//! controller nor a restart of the server changes anything.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use tokio::{sync::Mutex, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use warp::{filters::BoxedFilter, reply::Response};
+use weir_proto::{Failure, Owner, Reason};
+
+use crate::{
+    args::{ListenAddress, ServeMode},
+    http::{self, Draining},
+    storage::{Storage, StorageError},
+};
+
+const DOCUMENT: &str = "serving.json";
+
+/// The artifact port.
+pub struct Serving {
+    storage: Arc<dyn Storage>,
+    mode: ServeMode,
+    address: ListenAddress,
+    files: BoxedFilter<(Response,)>,
+    /// Ends connections that outlive their time at the end of the process.
+    abort: CancellationToken,
+    state: Mutex<State>,
+    open: AtomicBool,
+}
+
+struct State {
+    /// The controllers that want the port open. Each opens and closes only for itself.
+    wanted: BTreeSet<String>,
+    port: Option<Port>,
+    /// Ports that were closed and still finish downloads.
+    closing: Vec<JoinHandle<()>>,
+}
+
+struct Port {
+    stop: CancellationToken,
+    accepting: JoinHandle<Draining>,
+}
+
+impl Serving {
+    /// Reads what was wanted before. Opens nothing yet.
+    pub fn new(
+        storage: Arc<dyn Storage>,
+        mode: ServeMode,
+        address: ListenAddress,
+        files: BoxedFilter<(Response,)>,
+        abort: CancellationToken,
+    ) -> Result<Self, StorageError> {
+        let wanted = crate::state::read(&*storage, DOCUMENT)?.unwrap_or_default();
+        let state = Mutex::new(State { wanted, port: None, closing: Vec::new() });
+        Ok(Self { storage, mode, address, files, abort, state, open: AtomicBool::new(false) })
+    }
+
+    /// Whether the port is open.
+    pub fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire)
+    }
+
+    /// Opens the port if it is to be open at start.
+    pub async fn start(&self) -> Result<(), Failure> {
+        self.follow(&mut *self.state.lock().await).await
+    }
+
+    /// Notes what the owner's controller wants, durably, and follows it. Says whether the port is open now: another controller may still
+    /// want it.
+    pub async fn set(&self, owner: &Owner, on: bool) -> Result<bool, Failure> {
+        let mut state = self.state.lock().await;
+        let controller = owner.controller().to_owned();
+        let mut wanted = state.wanted.clone();
+        let changed = if on { wanted.insert(controller) } else { wanted.remove(&controller) };
+        if changed {
+            let (storage, document) = (Arc::clone(&self.storage), wanted.clone());
+            let write = move || crate::state::write(&*storage, DOCUMENT, &document);
+            tokio::task::spawn_blocking(write)
+                .await
+                .map_err(|error| Failure::new(Reason::Internal, error.to_string()))??;
+            state.wanted = wanted;
+        }
+        self.follow(&mut state).await?;
+        Ok(self.is_open())
+    }
+
+    /// Closes the port and waits for downloads to finish, or to be aborted.
+    pub async fn end(&self) {
+        let mut state = self.state.lock().await;
+        self.close(&mut state).await;
+        for task in state.closing.drain(..) {
+            let _ = task.await;
+        }
+    }
+
+    async fn follow(&self, state: &mut State) -> Result<(), Failure> {
+        let wanted = self.mode == ServeMode::Always || !state.wanted.is_empty();
+        match (&state.port, wanted) {
+            (None, true) => state.port = Some(self.open().await?),
+            (Some(_), false) => self.close(state).await,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    async fn open(&self) -> Result<Port, Failure> {
+        let listener = http::listen(&self.address).await.map_err(|error| {
+            let message = format!(
+                "can not serve artifacts on {}: {error}; free the port, or choose another --storage-addr",
+                self.address
+            );
+            Failure::new(Reason::PortUnavailable, message)
+        })?;
+        let address = listener.local_addr().map_or_else(|_| self.address.to_string(), |address| address.to_string());
+        tracing::info!(address, "artifact port open");
+        let stop = CancellationToken::new();
+        let accept =
+            http::accept(listener, self.files.clone(), http::Limits::default(), stop.clone(), self.abort.clone());
+        self.open.store(true, Ordering::Release);
+        Ok(Port { stop, accepting: tokio::spawn(accept) })
+    }
+
+    /// Returns when new connections are refused. Those that are open finish on their own.
+    async fn close(&self, state: &mut State) {
+        let Some(Port { stop, accepting }) = state.port.take() else { return };
+        self.open.store(false, Ordering::Release);
+        stop.cancel();
+        state.closing.retain(|task| !task.is_finished());
+        if let Ok(draining) = accepting.await {
+            state.closing.push(tokio::spawn(draining.finish(self.abort.clone())));
+        }
+        tracing::info!(address = %self.address, "artifact port closed");
+    }
+}

@@ -1,0 +1,21 @@
+//! Small documents of the server itself, as JSON on its volume.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::storage::{Storage, StorageError};
+
+/// Reads a document; `None` when there is none yet.
+pub(crate) fn read<T: DeserializeOwned>(storage: &dyn Storage, name: &str) -> Result<Option<T>, StorageError> {
+    let Some(bytes) = storage.state(name)? else { return Ok(None) };
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| StorageError::Unusable {
+        place: storage.location(),
+        problem: format!("has a damaged .weir/{name} ({error}): delete it and start again"),
+    })
+}
+
+/// Replaces a document, durably.
+pub(crate) fn write<T: Serialize>(storage: &dyn Storage, name: &str, document: &T) -> Result<(), StorageError> {
+    let bytes =
+        serde_json::to_vec(document).map_err(|error| StorageError::io("write", name, std::io::Error::other(error)))?;
+    storage.put_state(name, &bytes)
+}

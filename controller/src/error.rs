@@ -45,6 +45,15 @@ pub enum ReconcileError {
     /// The artifact server can not be reached, or can not do its work.
     #[error("artifact server: {0}")]
     Server(String),
+    /// The files could not be checked. Nothing is known to be wrong, so what is said of them stays.
+    #[error("failed to verify artifacts: {0}")]
+    Verify(String),
+    /// A bug. The log has more.
+    #[error("panic: {0} [recovered]")]
+    Panic(String),
+    /// The finalizer could not be set or removed.
+    #[error("failed to update finalizer: {0}")]
+    Finalizer(String),
     /// The reconcile took longer than `--reconciliation-timeout`.
     #[error("reconciliation took longer than {} s (--reconciliation-timeout)", .0.as_secs())]
     Timeout(Duration),
@@ -75,6 +84,9 @@ impl ReconcileError {
             Self::Publish { .. } => (Next::Backoff, Some("ReconciliationFailed"), "publish"),
             Self::Taken { .. } => (Next::Backoff, Some("ReconciliationFailed"), "name_taken"),
             Self::Server(_) => (Next::Backoff, Some("StorageOperationFailed"), "artifact_server"),
+            Self::Verify(_) => (Next::Backoff, None, "verify"),
+            Self::Panic(_) => (Next::Backoff, None, "panic"),
+            Self::Finalizer(_) => (Next::Backoff, None, "finalizer"),
             Self::Timeout(_) => (Next::Backoff, Some("ReconciliationFailed"), "timeout"),
             Self::Status(_) => (Next::Backoff, None, "status"),
         }
@@ -194,6 +206,21 @@ mod tests {
                 Some("ReconciliationFailed"),
                 "reconciliation took longer than 600 s (--reconciliation-timeout)",
             ),
+            (
+                "verify: a restart of the server takes nobody's Ready",
+                ReconcileError::Verify(why.clone()),
+                Next::Backoff,
+                None,
+                "failed to verify artifacts: x",
+            ),
+            ("§13 panic", ReconcileError::Panic(why.clone()), Next::Backoff, None, "panic: x [recovered]"),
+            (
+                "§12 finalizer",
+                ReconcileError::Finalizer(why.clone()),
+                Next::Backoff,
+                None,
+                "failed to update finalizer: x",
+            ),
             ("§13 status write", ReconcileError::Status(why), Next::Backoff, None, "failed to update status: x"),
         ];
         let mut labels = std::collections::BTreeSet::new();
@@ -202,7 +229,7 @@ mod tests {
             assert_eq!(error.to_string(), message, "row {row}");
             labels.insert(error.label());
         }
-        assert_eq!(labels.len(), 9, "one label for each variant");
+        assert_eq!(labels.len(), 12, "one label for each variant");
     }
 
     #[test]

@@ -5,5 +5,8 @@ pub mod api;
 pub mod error;
 pub mod events;
 pub mod plan;
+pub mod reconcile;
+pub mod schedule;
 pub mod server;
+pub mod sweep;
 pub mod watch;

@@ -8,7 +8,7 @@ use kube::core::ObjectMeta;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{PAUSE_ANNOTATION, REQUEST_ANNOTATION, lenient, root_object};
+use super::{ObjectKey, PAUSE_ANNOTATION, REQUEST_ANNOTATION, lenient, root_object};
 
 /// API group of `ArtifactGenerator`.
 pub const GROUP: &str = "source.extensions.fluxcd.io";
@@ -180,4 +180,11 @@ pub struct InventoryEntry {
     pub digest: String,
     /// Name of the published file in the storage.
     pub filename: String,
+}
+
+impl InventoryEntry {
+    /// The key of the ExternalArtifact.
+    pub fn key(&self) -> ObjectKey {
+        ObjectKey::new(&self.namespace, &self.name)
+    }
 }

@@ -3,23 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::api::{artifact_generator::InventoryEntry, external_artifact::Artifact};
-
-/// Namespace and name of an ExternalArtifact.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct OutputKey {
-    /// Namespace.
-    pub namespace: String,
-    /// Name.
-    pub name: String,
-}
-
-impl OutputKey {
-    /// The key of an inventory entry.
-    pub fn of(entry: &InventoryEntry) -> Self {
-        Self { namespace: entry.namespace.clone(), name: entry.name.clone() }
-    }
-}
+use crate::api::{ObjectKey, artifact_generator::InventoryEntry, external_artifact::Artifact};
 
 /// The entry of a stored artifact.
 pub fn entry(namespace: &str, name: &str, artifact: &Artifact) -> InventoryEntry {
@@ -34,9 +18,9 @@ pub fn entry(namespace: &str, name: &str, artifact: &Artifact) -> InventoryEntry
 /// The inventory after a run that failed: everything of before, with what this run stored put in place or added. Nothing was
 /// pruned, so nothing leaves.
 pub fn after_failure(before: &[InventoryEntry], stored: &[InventoryEntry]) -> Vec<InventoryEntry> {
-    let mut fresh: BTreeMap<_, _> = stored.iter().map(|entry| (OutputKey::of(entry), entry)).collect();
-    let mut after: Vec<_> = before.iter().map(|old| fresh.remove(&OutputKey::of(old)).unwrap_or(old).clone()).collect();
-    after.extend(stored.iter().filter(|entry| fresh.contains_key(&OutputKey::of(entry))).cloned());
+    let mut fresh: BTreeMap<_, _> = stored.iter().map(|entry| (entry.key(), entry)).collect();
+    let mut after: Vec<_> = before.iter().map(|old| fresh.remove(&old.key()).unwrap_or(old).clone()).collect();
+    after.extend(stored.iter().filter(|entry| fresh.contains_key(&entry.key())).cloned());
     after
 }
 
@@ -45,10 +29,10 @@ pub fn after_failure(before: &[InventoryEntry], stored: &[InventoryEntry]) -> Ve
 pub fn after_success(
     before: &[InventoryEntry],
     published: Vec<InventoryEntry>,
-    undeleted: &BTreeSet<OutputKey>,
+    undeleted: &BTreeSet<ObjectKey>,
 ) -> Vec<InventoryEntry> {
     let mut after = published;
-    after.extend(before.iter().filter(|old| undeleted.contains(&OutputKey::of(old))).cloned());
+    after.extend(before.iter().filter(|old| undeleted.contains(&old.key())).cloned());
     after
 }
 
@@ -56,12 +40,12 @@ pub fn after_success(
 /// more. The second covers what a run published that died before it could write its status.
 pub fn orphans(
     inventory: &[InventoryEntry],
-    seen: impl IntoIterator<Item = OutputKey>,
+    seen: impl IntoIterator<Item = ObjectKey>,
     wanted: &[InventoryEntry],
-) -> BTreeSet<OutputKey> {
-    let mut known: BTreeSet<_> = inventory.iter().map(OutputKey::of).chain(seen).collect();
+) -> BTreeSet<ObjectKey> {
+    let mut known: BTreeSet<_> = inventory.iter().map(InventoryEntry::key).chain(seen).collect();
     for entry in wanted {
-        known.remove(&OutputKey::of(entry));
+        known.remove(&entry.key());
     }
     known
 }
@@ -88,8 +72,8 @@ mod tests {
         entries.iter().map(one).collect::<Vec<_>>().join(" ")
     }
 
-    fn keys(text: &str) -> BTreeSet<OutputKey> {
-        text.split_whitespace().map(|name| OutputKey { namespace: "n".into(), name: name.into() }).collect()
+    fn keys(text: &str) -> BTreeSet<ObjectKey> {
+        text.split_whitespace().map(|name| ObjectKey { namespace: "n".into(), name: name.into() }).collect()
     }
 
     #[test]

@@ -3,38 +3,21 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::api::{artifact_generator::ArtifactGenerator, source::SourceKey};
+use crate::api::{ObjectKey, artifact_generator::ArtifactGenerator, source::SourceKey};
 
 use super::observe::source_key;
-
-/// Namespace and name of a generator.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct GeneratorKey {
-    /// Namespace.
-    pub namespace: String,
-    /// Name.
-    pub name: String,
-}
-
-impl GeneratorKey {
-    /// The key of an object; an object from the API always has both parts.
-    pub fn of(generator: &ArtifactGenerator) -> Self {
-        let meta = &generator.metadata;
-        Self { namespace: meta.namespace.clone().unwrap_or_default(), name: meta.name.clone().unwrap_or_default() }
-    }
-}
 
 /// The index, in both directions.
 #[derive(Debug, Default)]
 pub struct SourceIndex {
-    users: HashMap<SourceKey, BTreeSet<GeneratorKey>>,
-    sources: HashMap<GeneratorKey, BTreeSet<SourceKey>>,
+    users: HashMap<SourceKey, BTreeSet<ObjectKey>>,
+    sources: HashMap<ObjectKey, BTreeSet<SourceKey>>,
 }
 
 impl SourceIndex {
     /// Takes in a generator as it is now. References of an unknown kind are left out.
     pub fn insert(&mut self, generator: &ArtifactGenerator) {
-        let key = GeneratorKey::of(generator);
+        let key = ObjectKey::of(generator);
         let references = &generator.spec.sources;
         let now: BTreeSet<_> = references.iter().filter_map(|one| source_key(one, &key.namespace).ok()).collect();
         if self.sources.get(&key) == Some(&now) {
@@ -48,7 +31,7 @@ impl SourceIndex {
     }
 
     /// Forgets a generator.
-    pub fn remove(&mut self, generator: &GeneratorKey) {
+    pub fn remove(&mut self, generator: &ObjectKey) {
         for source in self.sources.remove(generator).unwrap_or_default() {
             if let Some(users) = self.users.get_mut(&source) {
                 users.remove(generator);
@@ -60,7 +43,7 @@ impl SourceIndex {
     }
 
     /// The generators that use a source, by namespace and name.
-    pub fn users(&self, source: &SourceKey) -> impl Iterator<Item = &GeneratorKey> {
+    pub fn users(&self, source: &SourceKey) -> impl Iterator<Item = &ObjectKey> {
         self.users.get(source).into_iter().flatten()
     }
 }
@@ -101,7 +84,7 @@ mod tests {
         assert_eq!(users(&index, "own", "repo"), ["a"], "an edit moves it");
         assert_eq!(users(&index, "own", "new"), ["b"]);
         for generator in ["a", "b", "c", "never seen"] {
-            index.remove(&GeneratorKey { namespace: "own".into(), name: generator.into() });
+            index.remove(&ObjectKey { namespace: "own".into(), name: generator.into() });
         }
         assert!(index.users.is_empty() && index.sources.is_empty(), "nothing is left behind");
     }

@@ -5,11 +5,13 @@ use std::error::Error as _;
 use tonic::{Code, Status};
 use weir_proto::{Failure, Reason};
 
+use crate::error::ReconcileError;
+
 /// An error of a call, or of one artifact of a call.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ServerError {
     /// Nobody answers. Nothing is known about the files; try again.
-    #[error("artifact server at {address} cannot be reached: {cause}; is weir-artifact-server running?")]
+    #[error("{address} cannot be reached: {cause}; is weir-artifact-server running?")]
     Unreachable {
         /// The endpoint as configured.
         address: String,
@@ -17,7 +19,7 @@ pub enum ServerError {
         cause: String,
     },
     /// The server did not answer in time.
-    #[error("artifact server at {address} did not answer in time: {cause}")]
+    #[error("{address} did not answer in time: {cause}")]
     Late {
         /// The endpoint as configured.
         address: String,
@@ -28,7 +30,7 @@ pub enum ServerError {
     #[error("{0}")]
     Refused(#[from] Failure),
     /// An answer that is not of the contract, e.g. of a proxy or of an older server.
-    #[error("artifact server at {address} answered {code:?}: {message}")]
+    #[error("{address} answered {code:?}: {message}")]
     Unexpected {
         /// The endpoint as configured.
         address: String,
@@ -61,25 +63,18 @@ impl ServerError {
         }
     }
 
-    /// The stable reason, when the server gave one.
-    pub fn reason(&self) -> Option<Reason> {
+    /// What the server said, when it did.
+    pub fn failure(&self) -> Option<&Failure> {
         match self {
-            Self::Refused(failure) => Some(failure.reason),
+            Self::Refused(failure) => Some(failure),
             _ => None,
         }
     }
+}
 
-    /// Whether the call fails because a source cannot be had, which waits for the source instead of backing off.
-    pub fn is_about_source(&self) -> bool {
-        use Reason::{
-            CacheBusy, SourceDigestMismatch, SourceNotFound, SourceRefused, SourceTooLarge, SourceUnavailable,
-        };
-        matches!(
-            self.reason(),
-            Some(
-                SourceNotFound | SourceUnavailable | SourceDigestMismatch | SourceRefused | SourceTooLarge | CacheBusy
-            )
-        )
+impl From<ServerError> for ReconcileError {
+    fn from(error: ServerError) -> Self {
+        Self::of_call(error.failure(), &error.to_string())
     }
 }
 
@@ -110,7 +105,7 @@ mod tests {
             } else {
                 assert_eq!(error, ServerError::Refused(failure), "{reason:?}");
             }
-            assert_eq!(error.is_about_source(), reason.name().starts_with("SOURCE_") || reason == Reason::CacheBusy);
+            assert_eq!(error.failure().is_some(), reason != Reason::ShuttingDown, "{reason:?}");
         }
         let broken = Status::from_error(Box::new(std::io::Error::other("broken pipe")));
         assert!(matches!(at(&broken), ServerError::Unreachable { cause, .. } if cause == "broken pipe"));

@@ -56,13 +56,12 @@ impl<K: Resource> Cache<K> {
     }
 
     /// Takes in a state of an object, from the watch or from an answer to a write.
-    pub fn put(&mut self, object: K) -> News<K> {
-        let key = ObjectKey::of(&object);
-        let version = version(&object);
+    pub fn put(&mut self, object: Arc<K>) -> News<K> {
+        let key = ObjectKey::of(&*object);
+        let version = version(&*object);
         let uid = object.meta().uid.clone().unwrap_or_default();
         let listing = self.listing;
         let Some(slot) = self.slots.get_mut(&key) else {
-            let object = Arc::new(object);
             self.slots.insert(key, Slot { version, uid, object: Some(object.clone()), listing });
             return News::Added(object);
         };
@@ -70,12 +69,11 @@ impl<K: Resource> Cache<K> {
         if version != 0 && version <= slot.version || slot.object.is_none() && uid == slot.uid {
             return News::Old;
         }
-        let after = Arc::new(object);
-        let before = slot.object.replace(after.clone());
+        let before = slot.object.replace(object.clone());
         (slot.version, slot.uid) = (version, uid);
         match before {
-            Some(before) => News::Changed { before, after },
-            None => News::Added(after),
+            Some(before) => News::Changed { before, after: object },
+            None => News::Added(object),
         }
     }
 
@@ -116,7 +114,7 @@ mod tests {
 
     use super::*;
 
-    fn object(name: &str, uid: &str, version: u64) -> ConfigMap {
+    fn object(name: &str, uid: &str, version: u64) -> Arc<ConfigMap> {
         let metadata = ObjectMeta {
             namespace: Some("ns".into()),
             name: Some(name.into()),
@@ -124,7 +122,7 @@ mod tests {
             resource_version: Some(version.to_string()),
             ..ObjectMeta::default()
         };
-        ConfigMap { metadata, ..ConfigMap::default() }
+        Arc::new(ConfigMap { metadata, ..ConfigMap::default() })
     }
 
     fn known(cache: &Cache<ConfigMap>, name: &str) -> Option<u64> {

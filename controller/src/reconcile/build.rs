@@ -1,0 +1,178 @@
+//! One call to the artifact server composes everything; results are published while others are still being made.
+
+use std::{collections::HashMap, sync::Arc};
+
+use futures::{StreamExt as _, stream, stream::FuturesUnordered};
+use tracing::debug;
+use weir_proto::v1::{self, BuildArtifact, BuildResult, build_response::Message, build_result::Outcome};
+
+use super::{Run, observe::path};
+use crate::{
+    api::{
+        ObjectKey,
+        artifact_generator::{ArtifactGenerator, InventoryEntry, OutputArtifact},
+    },
+    error::ReconcileError,
+    plan::observe::Observed,
+    server::BuildCall,
+};
+
+/// What was built and published.
+pub(super) struct Built {
+    /// One entry for each artifact, in spec order.
+    pub(super) entries: Vec<InventoryEntry>,
+    /// Places of those whose file is another than before.
+    pub(super) changed: Vec<usize>,
+}
+
+/// What became of each artifact so far.
+type Progress = Vec<Option<Result<InventoryEntry, ReconcileError>>>;
+
+impl Run<'_> {
+    /// Builds and publishes every artifact. All are attempted; the first failure in spec order is the one returned.
+    pub(super) async fn build(&self, observed: &Observed) -> Result<Built, ReconcileError> {
+        let mut progress: Progress =
+            self.generator.spec.artifacts.iter().map(|artifact| self.claim(artifact)).collect();
+        let free = (0..progress.len()).filter(|&index| progress[index].is_none()).collect();
+        self.build_and_publish(observed, free, &mut progress).await?;
+        let artifacts = &self.generator.spec.artifacts;
+        let entries = progress
+            .into_iter()
+            .zip(artifacts)
+            .map(|(done, artifact)| {
+                done.unwrap_or_else(|| {
+                    let why = "the artifact server gave no result".to_owned();
+                    Err(ReconcileError::Build { name: artifact.name.clone(), why })
+                })
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let before: HashMap<_, _> =
+            self.generator.inventory().iter().map(|entry| (entry.name.as_str(), &entry.digest)).collect();
+        let is_changed = |&index: &usize| before.get(entries[index].name.as_str()) != Some(&&entries[index].digest);
+        let changed = (0..entries.len()).filter(is_changed).collect();
+        Ok(Built { entries, changed })
+    }
+
+    /// An output of another generator that lives is not taken from it: the two would fight for ever.
+    fn claim(&self, artifact: &OutputArtifact) -> Option<Result<InventoryEntry, ReconcileError>> {
+        let object = self.context.cluster.outputs.get(&self.output_key(&artifact.name))?;
+        let other = object.generator_uid().filter(|uid| *uid != self.uid)?;
+        let ObjectKey { namespace, name } = self.context.cluster.generators.with_uid(other)?;
+        let this = self.output_key(&artifact.name);
+        let why =
+            format!("ExternalArtifact/{this} belongs to ArtifactGenerator/{namespace}/{name}: rename one of the two");
+        Some(Err(ReconcileError::Taken { name: artifact.name.clone(), why }))
+    }
+
+    async fn build_and_publish(
+        &self,
+        observed: &Observed,
+        indices: Vec<usize>,
+        progress: &mut Progress,
+    ) -> Result<(), ReconcileError> {
+        let call = BuildCall {
+            owner: self.owner.clone(),
+            namespace: self.key.namespace.clone(),
+            sources: observed.sources.iter().map(|(alias, source)| source_message(alias, source)).collect(),
+            timeout: self.context.settings.timeout,
+        };
+        let requests = stream::iter(self.requests(indices));
+        let mut answers = self.context.server.build(call, requests).await?;
+        let mut writes = FuturesUnordered::new();
+        let mut end = None;
+        while end.is_none() || !writes.is_empty() {
+            tokio::select! {
+                answer = answers.next(), if end.is_none() => match answer {
+                    Some(Ok(answer)) => match answer.message {
+                        Some(Message::Result(result)) => {
+                            if let Some((index, stored)) = self.settle(result, progress) {
+                                writes.extend(self.publish(index, stored, observed, progress));
+                            }
+                        }
+                        Some(Message::Sources(ready)) => self.say_sources(&ready),
+                        None => {}
+                    },
+                    Some(Err(error)) => end = Some(Err(error.into())),
+                    None => end = Some(Ok(())),
+                },
+                Some((index, result)) = writes.next() => progress[index] = Some(result),
+            }
+        }
+        end.unwrap_or(Ok(()))
+    }
+
+    /// Notes a result. Returns the stored file, to be published.
+    fn settle(&self, result: BuildResult, progress: &mut Progress) -> Option<(usize, v1::Artifact)> {
+        let index = usize::try_from(result.index).ok().filter(|index| *index < progress.len())?;
+        let name = &self.generator.spec.artifacts[index].name;
+        match result.outcome? {
+            Outcome::Unchanged(artifact) | Outcome::Built(artifact) => {
+                if result.ignored_files > 0 {
+                    debug!(generator = %self.key, output = name, files = result.ignored_files, "left out by the ignore list");
+                }
+                let filename = artifact.path.rsplit('/').next().unwrap_or_default().to_owned();
+                let namespace = self.key.namespace.clone();
+                let entry = InventoryEntry { name: name.clone(), namespace, digest: artifact.digest.clone(), filename };
+                self.stored.lock().push(entry);
+                Some((index, artifact))
+            }
+            Outcome::Error(error) => {
+                progress[index] = Some(Err(ReconcileError::of_artifact(name, &error)));
+                None
+            }
+        }
+    }
+
+    /// The messages for the artifacts at `indices`, made one by one as the call takes them.
+    fn requests(&self, indices: Vec<usize>) -> impl Iterator<Item = BuildArtifact> + Send + use<> {
+        let generator = self.generator.clone();
+        let current: HashMap<String, (String, String)> = generator
+            .inventory()
+            .iter()
+            .map(|entry| (entry.name.clone(), (path(entry), entry.digest.clone())))
+            .collect();
+        indices.into_iter().map(move |index| request(&generator, index, &current))
+    }
+
+    fn say_sources(&self, ready: &v1::SourcesReady) {
+        for source in &ready.sources {
+            debug!(
+                generator = %self.key,
+                alias = source.alias,
+                downloaded = source.downloaded,
+                files = source.files,
+                bytes = source.bytes,
+                skipped_links = source.skipped_links,
+                "source is at hand"
+            );
+        }
+    }
+}
+
+fn source_message(alias: &str, source: &crate::plan::observe::ObservedSource) -> v1::Source {
+    v1::Source { alias: alias.to_owned(), url: source.url.clone(), digest: source.digest.clone() }
+}
+
+/// Any other generator's claim has been checked already, so what is left on the volume under this name is nobody's.
+fn request(
+    generator: &Arc<ArtifactGenerator>,
+    index: usize,
+    current: &HashMap<String, (String, String)>,
+) -> BuildArtifact {
+    let artifact = &generator.spec.artifacts[index];
+    let (current_path, current_digest) = current.get(&artifact.name).cloned().unwrap_or_default();
+    let copy = artifact.copy.iter().map(|operation| v1::CopyOperation {
+        from: operation.from.clone(),
+        to: operation.to.clone(),
+        exclude: operation.exclude.clone(),
+        strategy: operation.strategy.clone(),
+    });
+    BuildArtifact {
+        index: u32::try_from(index).unwrap_or(u32::MAX),
+        name: artifact.name.clone(),
+        copy: copy.collect(),
+        current_path,
+        current_digest,
+        take_over: true,
+    }
+}

@@ -1,0 +1,169 @@
+//! One reconcile of one generator: validate, observe, drift, build, publish, prune, report. The decisions are in
+//! [`crate::plan`]; here they are carried out.
+
+mod build;
+mod finalize;
+mod observe;
+mod prune;
+mod publish;
+mod status;
+
+use std::{sync::Arc, time::Duration};
+
+use kube::{Api, Client, runtime::controller::Action};
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tracing::info;
+use weir_proto::Owner;
+
+use crate::{
+    api::{
+        FIELD_MANAGER, FINALIZER, ObjectKey,
+        artifact_generator::{ArtifactGenerator, InventoryEntry},
+        external_artifact::ExternalArtifact,
+    },
+    error::ReconcileError,
+    events::Recorder,
+    plan::{output::Origin, validate::validate},
+    server::Server,
+    watch::{Cluster, Triggers},
+};
+
+/// How many writes of ExternalArtifacts the process has on their way at most. More only queue up in the API server.
+pub const WRITES_AT_ONCE: usize = 12;
+
+/// What every run shares.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// The artifact server.
+    pub server: Server,
+    /// What is known of the cluster.
+    pub cluster: Arc<Cluster>,
+    /// Who asks for a reconcile.
+    pub triggers: Triggers,
+    /// Where events go.
+    pub events: Recorder,
+    /// What the flags say.
+    pub settings: Settings,
+    /// Bounds the writes of all runs together: [`WRITES_AT_ONCE`].
+    pub writes: Semaphore,
+}
+
+/// The flags that a run needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Longest time for one run.
+    pub timeout: Duration,
+    /// Wait for a source that is not there or cannot be fetched.
+    pub dependency: Duration,
+    /// Jitter of the interval, in per cent either way.
+    pub jitter: u8,
+    /// Refuse sources of other namespaces.
+    pub no_cross_namespace: bool,
+    /// Whether the origin revision moves with the content or with the source.
+    pub origin: Origin,
+}
+
+/// How a run ended well.
+enum Ending {
+    /// Everything is as it should be.
+    UpToDate,
+    /// Drift was found and mended.
+    Published(Published),
+}
+
+/// What a run published.
+struct Published {
+    /// One entry for each artifact, in spec order, and orphans that are still to be deleted.
+    inventory: Vec<InventoryEntry>,
+    /// Digest of the sources that it was made from.
+    sources_digest: String,
+    /// Places in `inventory` of the artifacts whose file is another than before.
+    changed: Vec<usize>,
+    /// Why an orphan is still there.
+    unpruned: Option<ReconcileError>,
+}
+
+/// A run on its way.
+struct Run<'a> {
+    context: &'a Context,
+    key: ObjectKey,
+    uid: String,
+    owner: Owner,
+    /// The generator as it was when the run began: its spec is the one that is carried out.
+    generator: Arc<ArtifactGenerator>,
+    /// Nobody has reported on this generator yet.
+    is_first: bool,
+    /// What the artifact server has stored for this run: survives a run that is cut short.
+    stored: Mutex<Vec<InventoryEntry>>,
+}
+
+/// Brings one generator to the state that its spec asks for. The error says how the run failed; it is reported already.
+pub async fn reconcile(context: &Context, key: &ObjectKey) -> Result<Action, ReconcileError> {
+    let Some(generator) = context.cluster.generators.get(key) else { return Ok(Action::await_change()) };
+    if generator.metadata.deletion_timestamp.is_some() {
+        return finalize::finalize(&Run::new(context, generator, false)?).await;
+    }
+    let is_first = !generator.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER);
+    let generator = if is_first { finalize::add_finalizer(context, &generator).await? } else { generator };
+    let run = Run::new(context, generator, is_first)?;
+    if run.generator.is_paused() {
+        return run.report_paused().await;
+    }
+    let result = match tokio::time::timeout(context.settings.timeout, run.phases()).await {
+        Ok(result) => result,
+        Err(_) => Err(ReconcileError::Timeout(context.settings.timeout)),
+    };
+    if result.is_err() {
+        run.mark_lost().await;
+    }
+    run.report(result).await
+}
+
+impl<'a> Run<'a> {
+    fn new(context: &'a Context, generator: Arc<ArtifactGenerator>, is_first: bool) -> Result<Self, ReconcileError> {
+        let uid = generator.metadata.uid.clone().unwrap_or_default();
+        let owner = Owner::new(FIELD_MANAGER, &uid).map_err(|error| ReconcileError::Status(error.to_string()))?;
+        let key = ObjectKey::of(&*generator);
+        Ok(Self { context, key, uid, owner, generator, is_first, stored: Mutex::default() })
+    }
+
+    /// The table of contents.
+    async fn phases(&self) -> Result<Ending, ReconcileError> {
+        let settings = &self.context.settings;
+        validate(&self.generator.spec, &self.key.namespace, settings.no_cross_namespace)?;
+        let observed = self.observe()?;
+        let Some(drift) = self.detect(&observed).await? else {
+            info!(generator = %self.key, "No drift detected, {} artifact(s) up to date", self.generator.inventory().len());
+            return Ok(Ending::UpToDate);
+        };
+        info!(generator = %self.key, reason = drift.reason(), "Reconciliation in progress");
+        let (progress, built) = tokio::join!(self.report_progress(), self.build(&observed));
+        progress?;
+        let built = built?;
+        let (inventory, unpruned) = self.prune(&built.entries).await;
+        Ok(Ending::Published(Published {
+            inventory,
+            sources_digest: observed.digest,
+            changed: built.changed,
+            unpruned,
+        }))
+    }
+
+    fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+    {
+        Api::namespaced(self.context.client.clone(), &self.key.namespace)
+    }
+
+    fn output_key(&self, name: &str) -> ObjectKey {
+        ObjectKey::new(&self.key.namespace, name)
+    }
+
+    /// The ExternalArtifacts that carry this generator's label.
+    fn outputs(&self) -> Vec<Arc<ExternalArtifact>> {
+        self.context.cluster.outputs.of_generator(&self.uid)
+    }
+}

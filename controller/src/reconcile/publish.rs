@@ -1,0 +1,162 @@
+//! Puts a stored artifact into its ExternalArtifact, with no write that changes nothing.
+
+use std::{future::Future, sync::Arc};
+
+use jiff::Timestamp;
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use serde::Serialize;
+use weir_proto::v1;
+
+use super::Run;
+use crate::{
+    api::{
+        FIELD_MANAGER, ObjectKey,
+        artifact_generator::{InventoryEntry, OutputArtifact},
+        external_artifact::{API_VERSION, Artifact, ExternalArtifact, ExternalArtifactStatus, KIND},
+    },
+    error::ReconcileError,
+    plan::{
+        conditions::find,
+        inventory,
+        observe::Observed,
+        output::{self, Origin},
+    },
+    watch::{feed::innermost, outputs::Write},
+};
+
+/// Body of a status apply: it names the object and says nothing of the rest.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StatusBody<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    metadata: Name<'a>,
+    status: &'a ExternalArtifactStatus,
+}
+
+#[derive(Debug, Serialize)]
+struct Name<'a> {
+    name: &'a str,
+    namespace: &'a str,
+}
+
+/// An output that is not yet as it should be.
+struct Pending {
+    artifact: Artifact,
+    frame: ExternalArtifact,
+    observed: Option<Arc<ExternalArtifact>>,
+}
+
+impl Run<'_> {
+    /// Publishes the artifact at `index` of the spec. What is as it should be is noted in `progress` at once; otherwise the
+    /// returned future writes, and gives what to note.
+    pub(super) fn publish<'r>(
+        &'r self,
+        index: usize,
+        stored: v1::Artifact,
+        observed: &Observed,
+        progress: &mut [Option<Result<InventoryEntry, ReconcileError>>],
+    ) -> Option<impl Future<Output = (usize, Result<InventoryEntry, ReconcileError>)> + use<'r>> {
+        let spec = &self.generator.spec.artifacts[index];
+        let key = self.output_key(&spec.name);
+        let outputs = &self.context.cluster.outputs;
+        let object = outputs.get(&key);
+        // What an edit by somebody else put there is no precedent.
+        let published = outputs.published(&key);
+        let previous = published.as_ref().or(object.as_ref().and_then(|object| object.artifact()));
+        let artifact = output::artifact(stored, spec, observed, previous, self.origin());
+        let frame = output::frame(&self.generator, &spec.name, &Default::default());
+        let is_done = object
+            .as_ref()
+            .is_some_and(|object| !output::frame_differs(object, &frame) && output::is_ready_with(object, &artifact));
+        if is_done {
+            outputs.untouch(&key);
+            progress[index] = Some(Ok(inventory::entry(&key.namespace, &key.name, &artifact)));
+            return None;
+        }
+        let pending = Pending { artifact, frame, observed: object };
+        Some(async move { (index, self.write(spec, pending).await) })
+    }
+
+    /// A new spec may name another source for the origin revision, so that the old one is no precedent.
+    fn origin(&self) -> Origin {
+        let status = self.generator.status.as_ref();
+        let ready = status.and_then(|status| find(&status.conditions, "Ready"));
+        let spec_is_known = ready.and_then(|ready| ready.observed_generation) == self.generator.metadata.generation;
+        if spec_is_known { self.context.settings.origin } else { Origin::Always }
+    }
+
+    async fn write(&self, spec: &OutputArtifact, pending: Pending) -> Result<InventoryEntry, ReconcileError> {
+        let Pending { artifact, frame, observed } = pending;
+        let failed = |doing: &'static str| {
+            move |error| {
+                let why = format!("{doing}: {}", innermost(&error));
+                ReconcileError::Publish { name: spec.name.clone(), why }
+            }
+        };
+        let observed = match observed {
+            Some(observed) if !output::frame_differs(&observed, &frame) => observed,
+            _ => self.apply_frame(&spec.name, &frame).await.map_err(failed("failed to apply ExternalArtifact"))?,
+        };
+        let entry = inventory::entry(&self.key.namespace, &spec.name, &artifact);
+        if !output::is_ready_with(&observed, &artifact) {
+            let status = output::status(artifact, &observed, Timestamp::now());
+            let applied = self.apply_status(&spec.name, &status).await;
+            applied.map_err(failed("failed to patchStatus ExternalArtifact status"))?;
+        }
+        Ok(entry)
+    }
+
+    async fn apply_frame(&self, name: &str, frame: &ExternalArtifact) -> Result<Arc<ExternalArtifact>, kube::Error> {
+        let _permit = self.context.writes.acquire().await;
+        let write = self.context.cluster.outputs.begin(self.output_key(name), &self.uid);
+        let object = self.api::<ExternalArtifact>().patch(name, &apply(), &Patch::Apply(frame)).await?;
+        Ok(self.landed(write, object))
+    }
+
+    pub(super) async fn apply_status(
+        &self,
+        name: &str,
+        status: &ExternalArtifactStatus,
+    ) -> Result<Arc<ExternalArtifact>, kube::Error> {
+        let _permit = self.context.writes.acquire().await;
+        let write = self.context.cluster.outputs.begin(self.output_key(name), &self.uid);
+        let metadata = Name { name, namespace: &self.key.namespace };
+        let body = StatusBody { api_version: API_VERSION, kind: KIND, metadata, status };
+        let object = self.api::<ExternalArtifact>().patch_status(name, &apply(), &Patch::Apply(&body)).await?;
+        Ok(self.landed(write, object))
+    }
+
+    fn landed(&self, write: Write<'_>, mut object: ExternalArtifact) -> Arc<ExternalArtifact> {
+        object.condense();
+        let (object, effects) = write.landed(object);
+        self.context.triggers.effects(&self.context.cluster, effects);
+        object
+    }
+
+    /// Deletes an output, unless it has become another generator's or is gone already.
+    pub(super) async fn delete_output(&self, key: &ObjectKey) -> Result<(), kube::Error> {
+        let outputs = &self.context.cluster.outputs;
+        let Some(object) = outputs.get(key).filter(|object| object.generator_uid() == Some(&self.uid)) else {
+            return Ok(());
+        };
+        let uid = object.metadata.uid.clone().unwrap_or_default();
+        let _permit = self.context.writes.acquire().await;
+        let write = outputs.begin(key.clone(), &self.uid);
+        let only_this = Preconditions { uid: Some(uid.clone()), resource_version: None };
+        let parameters = DeleteParams { preconditions: Some(only_this), ..DeleteParams::default() };
+        match self.api::<ExternalArtifact>().delete(&key.name, &parameters).await {
+            Ok(_) => {}
+            // Gone already, or gone and made anew by somebody else.
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+            Err(error) => return Err(error),
+        }
+        self.context.triggers.effects(&self.context.cluster, write.deleted(&uid));
+        Ok(())
+    }
+}
+
+/// Field ownership moves to us, whoever had it: a swap with the controller that Weir replaces leaves one owner of each field.
+fn apply() -> PatchParams {
+    PatchParams::apply(FIELD_MANAGER).force()
+}

@@ -1,0 +1,300 @@
+//! Says how a run ended: conditions, inventory, events, and when to come back.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{
+    api::{Patch, PatchParams},
+    runtime::controller::Action,
+};
+use rand::Rng as _;
+use serde::Serialize;
+use tracing::{error, info};
+
+use super::{Ending, Published, Run};
+use crate::{
+    api::{
+        FIELD_MANAGER,
+        artifact_generator::{ArtifactGenerator, InventoryEntry},
+    },
+    error::{Next, ReconcileError},
+    events::Notice,
+    plan::{
+        conditions::{self, Situation},
+        inventory,
+        requeue::{INTERVAL, jittered},
+    },
+    watch::{feed::innermost, generators::strip},
+};
+
+/// How often a status is written again after somebody else got in between.
+const TRIES: u32 = 5;
+/// Mean wait between two tries.
+const TRY_WAIT: Duration = Duration::from_millis(100);
+
+/// What a write is to change. `None` leaves a field as it is.
+#[derive(Default)]
+struct Change<'a> {
+    situation: Option<Situation<'a>>,
+    inventory: Option<&'a [InventoryEntry]>,
+    sources_digest: Option<&'a str>,
+    /// The run answers a request: its token is recorded.
+    handled: bool,
+}
+
+/// Body of a JSON merge patch; only what differs is in it.
+#[derive(Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StatusPatch<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conditions: Option<Vec<Condition>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inventory: Option<&'a [InventoryEntry]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    observed_sources_digest: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_handled_reconcile_at: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+struct Body<'a> {
+    metadata: Version<'a>,
+    status: &'a StatusPatch<'a>,
+}
+
+/// With the version, a patch made from an old state is refused instead of undoing what others wrote.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Version<'a> {
+    resource_version: &'a str,
+}
+
+impl Run<'_> {
+    /// Says that the generator is being worked on.
+    pub(super) async fn report_progress(&self) -> Result<(), ReconcileError> {
+        let change = Change { situation: Some(Situation::Working), ..Change::default() };
+        self.write_status(&change).await.map_err(|error| ReconcileError::Status(innermost(&error)))
+    }
+
+    /// A paused generator keeps its conditions; a new one is told that it is paused.
+    pub(super) async fn report_paused(&self) -> Result<Action, ReconcileError> {
+        info!(generator = %self.key, "Reconciliation is disabled");
+        self.context.events.record(&self.generator, &Notice::paused());
+        let situation = self.is_first.then_some(Situation::FirstPassPaused);
+        let change = Change { situation, handled: true, ..Change::default() };
+        self.write_status(&change).await.map_err(|error| ReconcileError::Status(innermost(&error)))?;
+        Ok(Action::await_change())
+    }
+
+    /// Writes down how the run ended. A failure is returned as it came, for its retry.
+    pub(super) async fn report(&self, result: Result<Ending, ReconcileError>) -> Result<Action, ReconcileError> {
+        match result {
+            Ok(Ending::UpToDate) => self.report_up_to_date().await,
+            Ok(Ending::Published(published)) => self.report_published(&published).await,
+            Err(failure) => Err(self.report_failure(failure).await),
+        }
+    }
+
+    async fn report_up_to_date(&self) -> Result<Action, ReconcileError> {
+        let count = self.generator.inventory().len();
+        self.context.events.record(&self.generator, &Notice::no_drift(count));
+        let change = Change { handled: true, ..Change::default() };
+        self.write_status(&change).await.map_err(|error| ReconcileError::Status(innermost(&error)))?;
+        Ok(Action::requeue(INTERVAL))
+    }
+
+    async fn report_published(&self, published: &Published) -> Result<Action, ReconcileError> {
+        let artifacts = self.generator.spec.artifacts.len();
+        let unpruned = published.unpruned.as_ref();
+        let trouble = unpruned.map(|error| (error.reason().unwrap_or("ReconciliationFailed"), error.to_string()));
+        let situation = match &trouble {
+            Some((reason, message)) => Situation::Failed { reason, message },
+            None => Situation::Succeeded { artifacts },
+        };
+        let change = Change {
+            situation: Some(situation),
+            inventory: Some(&published.inventory),
+            sources_digest: Some(&published.sources_digest),
+            handled: true,
+        };
+        let (written, ()) = tokio::join!(self.write_status(&change), self.collect(&published.inventory));
+        written.map_err(|error| ReconcileError::Status(innermost(&error)))?;
+        self.announce(published, artifacts, trouble.as_ref());
+        let sample = rand::rng().random_range(0.0..1.0);
+        match published.unpruned.clone() {
+            Some(error) => Err(error),
+            None => Ok(Action::requeue(jittered(INTERVAL, self.context.settings.jitter, sample))),
+        }
+    }
+
+    fn announce(&self, published: &Published, artifacts: usize, trouble: Option<&(&str, String)>) {
+        let events = &self.context.events;
+        let changed: Vec<InventoryEntry> =
+            published.changed.iter().filter_map(|&index| published.inventory.get(index).cloned()).collect();
+        for entry in &changed {
+            let key = self.output_key(&entry.name);
+            let object = self.context.cluster.outputs.get(&key);
+            let revision = object.as_ref().and_then(|object| object.artifact()).map_or("", |found| &found.revision);
+            let notice = Notice::published(&key.namespace, &key.name, revision);
+            info!(generator = %self.key, "{}", notice.message);
+            events.record(&self.generator, &notice);
+        }
+        let notice = match trouble {
+            Some((reason, message)) => Notice::failed(reason, message),
+            None => Notice::succeeded(artifacts),
+        };
+        info!(generator = %self.key, "{}", notice.message);
+        events.record(&self.generator, &notice);
+        if let Some(notice) = Notice::changed(&changed) {
+            events.record(&self.generator, &notice);
+        }
+    }
+
+    /// What this run stored goes into the inventory although it failed, so that nothing is forgotten.
+    async fn report_failure(&self, failure: ReconcileError) -> ReconcileError {
+        let stored = self.stored.lock().clone();
+        let inventory = inventory::after_failure(self.generator.inventory(), &stored);
+        let text = failure.to_string();
+        let message = text.as_str();
+        let situation = failure.reason().map(|reason| match failure.next() {
+            Next::Stall => Situation::Stalled { reason, message },
+            Next::Backoff | Next::Dependency => Situation::Failed { reason, message },
+        });
+        let change = Change { situation, inventory: Some(&inventory), handled: true, ..Change::default() };
+        if let Err(error) = self.write_status(&change).await {
+            error!(generator = %self.key, error = innermost(&error), "failed to update status");
+        }
+        if let Some(reason) = failure.reason() {
+            self.context.events.record(&self.generator, &Notice::failed(reason, message));
+        }
+        failure
+    }
+
+    /// Writes what differs, from the newest state that is known; nothing when nothing differs. When somebody else got in
+    /// between, reads the object again and starts over.
+    async fn write_status(&self, change: &Change<'_>) -> Result<(), kube::Error> {
+        let api = self.api::<ArtifactGenerator>();
+        let known = self.context.cluster.generators.get(&self.key);
+        let mut latest = known.filter(|known| self.is_same(known)).unwrap_or_else(|| self.generator.clone());
+        for attempt in 1.. {
+            let patch = self.patch(&latest, change, Timestamp::now());
+            if patch == StatusPatch::default() {
+                return Ok(());
+            }
+            let metadata =
+                Version { resource_version: latest.metadata.resource_version.as_deref().unwrap_or_default() };
+            let body = Patch::Merge(Body { metadata, status: &patch });
+            match api.patch_status(&self.key.name, &PatchParams::apply(FIELD_MANAGER), &body).await {
+                Ok(mut written) => {
+                    strip(&mut written);
+                    self.context.triggers.generators(self.context.cluster.generators.wrote(Arc::new(written)));
+                    return Ok(());
+                }
+                Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+                Err(kube::Error::Api(status)) if status.code == 409 && attempt < TRIES => {}
+                Err(error) => return Err(error),
+            }
+            let wait = TRY_WAIT.mul_f64(rand::rng().random_range(0.5..1.5));
+            tokio::time::sleep(wait).await;
+            match api.get_opt(&self.key.name).await? {
+                Some(object) if self.is_same(&object) => latest = Arc::new(object),
+                _ => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    fn is_same(&self, object: &ArtifactGenerator) -> bool {
+        object.metadata.uid.as_deref() == Some(&self.uid)
+    }
+
+    fn patch<'c>(&'c self, latest: &ArtifactGenerator, change: &Change<'c>, now: Timestamp) -> StatusPatch<'c> {
+        let generation = self.generator.metadata.generation.unwrap_or_default();
+        patch(latest, change, (generation, self.is_first), self.generator.requested_at(), now)
+    }
+}
+
+/// What has to be written to bring `latest` to what `change` asks for.
+fn patch<'c>(
+    latest: &ArtifactGenerator,
+    change: &Change<'c>,
+    (generation, is_first): (i64, bool),
+    requested_at: Option<&'c str>,
+    now: Timestamp,
+) -> StatusPatch<'c> {
+    let empty = Default::default();
+    let status = latest.status.as_ref().unwrap_or(&empty);
+    let mut conditions = status.conditions.clone();
+    if let Some(situation) = change.situation {
+        if is_first && conditions.is_empty() && situation != Situation::FirstPassPaused {
+            conditions = conditions::next(&conditions, Situation::FirstPass, generation, now);
+        }
+        conditions = conditions::next(&conditions, situation, generation, now);
+    }
+    StatusPatch {
+        conditions: (conditions != status.conditions).then_some(conditions),
+        inventory: change.inventory.filter(|inventory| *inventory != status.inventory),
+        observed_sources_digest: change.sources_digest.filter(|digest| *digest != status.observed_sources_digest),
+        last_handled_reconcile_at: requested_at.filter(|at| change.handled && *at != status.last_handled_reconcile_at),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::artifact_generator::ArtifactGeneratorStatus;
+
+    fn now() -> Timestamp {
+        Timestamp::from_second(1_700_000_000).unwrap()
+    }
+
+    fn types(patch: &StatusPatch<'_>) -> Vec<String> {
+        let shown = |condition: &Condition| format!("{}={} {}", condition.type_, condition.status, condition.reason);
+        patch.conditions.iter().flatten().map(shown).collect()
+    }
+
+    #[test]
+    fn only_what_differs_is_written() {
+        let mut generator = ArtifactGenerator::default();
+        let entry = InventoryEntry { name: "a".into(), ..InventoryEntry::default() };
+        let inventory = [entry];
+        let done = Change {
+            situation: Some(Situation::Succeeded { artifacts: 1 }),
+            inventory: Some(&inventory),
+            sources_digest: Some("sha256:1"),
+            handled: true,
+        };
+        let first = patch(&generator, &done, (3, true), Some("now"), now());
+        assert_eq!(types(&first), ["Ready=True Succeeded"]);
+        generator.status = Some(ArtifactGeneratorStatus {
+            conditions: first.conditions.unwrap(),
+            inventory: first.inventory.unwrap().to_vec(),
+            observed_sources_digest: first.observed_sources_digest.unwrap().to_owned(),
+            last_handled_reconcile_at: first.last_handled_reconcile_at.unwrap().to_owned(),
+        });
+        assert_eq!(patch(&generator, &done, (3, false), Some("now"), now()), StatusPatch::default());
+        let empty = Change { inventory: Some(&[]), ..Change::default() };
+        let emptied = patch(&generator, &empty, (3, false), None, now());
+        assert_eq!(serde_json::to_string(&emptied).unwrap(), r#"{"inventory":[]}"#, "an empty inventory is said");
+        let paused = Change { handled: true, ..Change::default() };
+        let asked = patch(&generator, &paused, (3, false), Some("later"), now());
+        assert_eq!(serde_json::to_string(&asked).unwrap(), r#"{"lastHandledReconcileAt":"later"}"#, "§3");
+    }
+
+    #[test]
+    fn a_first_pass_that_fails_says_that_it_goes_on() {
+        let generator = ArtifactGenerator::default();
+        let failed = Situation::Failed { reason: "SourceFetchFailed", message: "m" };
+        let change = Change { situation: Some(failed), ..Change::default() };
+        let first = patch(&generator, &change, (1, true), None, now());
+        assert_eq!(
+            types(&first),
+            ["Reconciling=True ProgressingWithRetry", "Ready=False SourceFetchFailed"],
+            "§5.4, §11"
+        );
+        let paused = Change { situation: Some(Situation::FirstPassPaused), ..Change::default() };
+        let first = patch(&generator, &paused, (1, true), None, now());
+        assert_eq!(types(&first), ["Ready=True ReconciliationDisabled"], "§5.4");
+    }
+}

@@ -1,0 +1,164 @@
+//! Runs reconciles: as many at a time as allowed, never two of one generator, each later than before while it fails.
+
+use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
+
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture};
+use kube::{
+    core::{ObjectMeta, PartialObjectMeta},
+    runtime::{
+        Config, applier,
+        controller::Action,
+        reflector::{self, ObjectRef, store::Writer},
+        watcher::Event,
+    },
+};
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{Instrument as _, error, info_span};
+
+use crate::{
+    api::{
+        ObjectKey,
+        artifact_generator::{ArtifactGenerator, GROUP, KIND},
+    },
+    error::{Next, ReconcileError},
+    plan::requeue::Backoff,
+    reconcile::{Context, reconcile},
+    watch::Trigger,
+};
+
+/// The scheduler's view of a generator: its name. The object itself is read from the caches when its turn has come.
+type Name = PartialObjectMeta<ArtifactGenerator>;
+
+/// How fast reconciles may be run.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Reconciles at a time.
+    pub concurrent: u16,
+    /// Waits after failures.
+    pub backoff: Backoff,
+}
+
+/// Runs a reconcile for each request until `stop`, then waits for those that run. Dropping the future ends them at once.
+pub async fn run_reconciles(
+    context: Arc<Context>,
+    requests: mpsc::UnboundedReceiver<Trigger>,
+    limits: Limits,
+    stop: impl Future<Output = ()> + Send + 'static,
+) {
+    let stop = stop.shared();
+    tokio::select! {
+        () = context.cluster.ready() => {}
+        () = stop.clone() => return,
+    }
+    let (names, mut writer) = reflector::store::<Name>();
+    writer.apply_watcher_event(&Event::Init);
+    writer.apply_watcher_event(&Event::InitDone);
+    let known = context.clone();
+    let queue = UnboundedReceiverStream::new(requests).take_until(stop).map(move |Trigger(key)| {
+        note(&mut writer, &key, known.cluster.generators.get(&key).is_some());
+        Ok::<_, Infallible>(ObjectRef::<Name>::new(&key.name).within(&key.namespace))
+    });
+    let failures = Arc::new(Failures { counts: Mutex::default(), backoff: limits.backoff });
+    let settings = Config::default().concurrency(limits.concurrent);
+    let counted = failures.clone();
+    let run = move |name: Arc<Name>, context: Arc<Context>| run(ObjectKey::of(&*name), context, failures.clone());
+    let policy = move |name: Arc<Name>, error: &ReconcileError, context: Arc<Context>| {
+        counted.after(&ObjectKey::of(&*name), error, context.settings.dependency)
+    };
+    applier(run, policy, context, names, queue, settings).for_each(|_| futures::future::ready(())).await;
+}
+
+/// Tells the scheduler which names exist: it runs no others.
+fn note(writer: &mut Writer<Name>, key: &ObjectKey, exists: bool) {
+    let metadata =
+        ObjectMeta { namespace: Some(key.namespace.clone()), name: Some(key.name.clone()), ..ObjectMeta::default() };
+    let name = Name { types: None, metadata, _phantom: std::marker::PhantomData };
+    writer.apply_watcher_event(&if exists { Event::Apply(name) } else { Event::Delete(name) });
+}
+
+/// One reconcile, in a task of its own. A panic is an error like others, and ends nothing else.
+fn run(
+    key: ObjectKey,
+    context: Arc<Context>,
+    failures: Arc<Failures>,
+) -> BoxFuture<'static, Result<Action, ReconcileError>> {
+    let span = info_span!(
+        "reconcile",
+        controller = KIND.to_lowercase(),
+        controllerGroup = GROUP,
+        controllerKind = KIND,
+        namespace = key.namespace,
+        name = key.name,
+        reconcileID = %uuid::Uuid::new_v4(),
+    );
+    let task = async move {
+        let result = reconcile(&context, &key).await;
+        match &result {
+            Ok(_) => failures.forget(&key),
+            Err(error) => error!(%error, "Reconciler error"),
+        }
+        result
+    };
+    let task = AbortOnDropHandle::new(tokio::spawn(task.instrument(span)));
+    task.map(|ended| ended.unwrap_or_else(|error| Err(ReconcileError::Panic(error.to_string())))).boxed()
+}
+
+/// How often each generator has failed in a row.
+struct Failures {
+    counts: Mutex<HashMap<ObjectKey, u32>>,
+    backoff: Backoff,
+}
+
+impl Failures {
+    fn forget(&self, key: &ObjectKey) {
+        self.counts.lock().remove(key);
+    }
+
+    /// When to try again. What waits for something else, or for a new spec, starts from the beginning afterwards.
+    fn after(&self, key: &ObjectKey, error: &ReconcileError, dependency: Duration) -> Action {
+        match error.next() {
+            Next::Stall => {
+                self.forget(key);
+                Action::await_change()
+            }
+            Next::Dependency => {
+                self.forget(key);
+                Action::requeue(dependency)
+            }
+            Next::Backoff => {
+                let mut counts = self.counts.lock();
+                let count = counts.entry(key.clone()).or_default();
+                *count = count.saturating_add(1);
+                Action::requeue(self.backoff.delay(*count))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_failures_in_a_row_wait_longer() {
+        let second = Duration::from_secs(1);
+        let backoff = Backoff { min: second, max: second * 4 };
+        let failures = Failures { counts: Mutex::default(), backoff };
+        let key = ObjectKey::new("ns", "g");
+        let dependency = second * 5;
+        let after = |error: &ReconcileError| failures.after(&key, error, dependency);
+        let build = ReconcileError::Build { name: "a".into(), why: "b".into() };
+        let fetch = ReconcileError::Fetch("404".into());
+        let stalled = ReconcileError::Invalid(crate::plan::validate::Invalid::DuplicateAlias("a".into()));
+        assert_eq!(after(&build), Action::requeue(second), "§13");
+        assert_eq!(after(&build), Action::requeue(second * 2), "§13");
+        assert_eq!(after(&build), Action::requeue(second * 4), "§13");
+        assert_eq!(after(&build), Action::requeue(second * 4), "§13 the longest");
+        assert_eq!(after(&fetch), Action::requeue(dependency), "§13 a fixed wait");
+        assert_eq!(after(&build), Action::requeue(second), "§13 the fixed wait resets the backoff");
+        assert_eq!(after(&stalled), Action::await_change(), "§13 terminal");
+    }
+}

@@ -1,0 +1,397 @@
+//! The ExternalArtifacts of the cluster: what generators published, and what they may use as sources. Tells edits by others
+//! from our own writes, whichever is heard of first.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use kube::runtime::watcher::Event;
+use parking_lot::Mutex;
+
+use super::cache::{Cache, News, version};
+use crate::{
+    api::{
+        ObjectKey,
+        external_artifact::{Artifact, ExternalArtifact},
+        source::{Source, SourceArtifact, SourceKey, SourceKind, SourceStatus},
+    },
+    plan::trigger::{SourceChange, source_changed},
+};
+
+/// What follows from a piece of news.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Somebody else touched an output of the generator with this UID.
+    Touched(String),
+    /// The generators that use it as a source are to be reconciled.
+    Source(SourceKey),
+}
+
+/// All ExternalArtifacts, as new as anybody here knows them.
+#[derive(Default)]
+pub struct Outputs {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    cache: Cache<ExternalArtifact>,
+    by_generator: HashMap<String, BTreeSet<ObjectKey>>,
+    flights: HashMap<ObjectKey, Flight>,
+    /// Changed by somebody else since our last write, with the artifact that we had published.
+    touched: HashMap<ObjectKey, Option<Artifact>>,
+    listed: bool,
+}
+
+/// Writes of ours that are on their way, and what the watch told meanwhile. Whose news that was is known only afterwards.
+#[derive(Default)]
+struct Flight {
+    /// UID of the generator that writes.
+    uid: String,
+    writes: u32,
+    heard: Vec<u64>,
+    gone: u64,
+    own: Vec<u64>,
+    /// The artifact that our last write left.
+    landed: Option<Artifact>,
+}
+
+/// A write on its way. Dropping it says that nothing is known of the outcome.
+pub struct Write<'a> {
+    outputs: &'a Outputs,
+    key: ObjectKey,
+    landed: bool,
+}
+
+impl Outputs {
+    /// The object with this name.
+    pub fn get(&self, key: &ObjectKey) -> Option<Arc<ExternalArtifact>> {
+        self.state.lock().cache.get(key).cloned()
+    }
+
+    /// The object with this name, as a source.
+    pub fn source(&self, key: &ObjectKey) -> Option<Arc<Source>> {
+        let object = self.get(key)?;
+        let artifact = object.artifact().map(source_artifact);
+        Some(Arc::new(Source { metadata: object.metadata.clone(), status: SourceStatus { artifact } }))
+    }
+
+    /// The objects that carry the label of a generator, in the order of their names.
+    pub fn of_generator(&self, uid: &str) -> Vec<Arc<ExternalArtifact>> {
+        let state = self.state.lock();
+        let keys = state.by_generator.get(uid).into_iter().flatten();
+        keys.filter_map(|key| state.cache.get(key).cloned()).collect()
+    }
+
+    /// What we had published, when somebody else has changed the object since. `None`: it is as we left it, as far as we know.
+    pub fn published(&self, key: &ObjectKey) -> Option<Artifact> {
+        self.state.lock().touched.get(key).cloned().flatten()
+    }
+
+    /// What was found in place is as it should be, whoever touched it.
+    pub fn untouch(&self, key: &ObjectKey) {
+        self.state.lock().touched.remove(key);
+    }
+
+    /// To be called before a write for the generator with this UID is sent.
+    pub fn begin(&self, key: ObjectKey, uid: &str) -> Write<'_> {
+        let mut state = self.state.lock();
+        let flight = state.flights.entry(key.clone()).or_default();
+        uid.clone_into(&mut flight.uid);
+        flight.writes += 1;
+        drop(state);
+        Write { outputs: self, key, landed: false }
+    }
+
+    /// Takes in what the watch tells.
+    pub fn take(&self, event: Event<ExternalArtifact>) -> Vec<Effect> {
+        let mut state = self.state.lock();
+        let mut effects = Vec::new();
+        match event {
+            Event::Init => state.cache.begin_listing(),
+            Event::InitApply(object) | Event::Apply(object) => state.hear(object, &mut effects),
+            Event::InitDone => {
+                state.listed = true;
+                for object in state.cache.end_listing() {
+                    state.lose(&object, false, &mut effects);
+                }
+            }
+            Event::Delete(object) => {
+                let flight = state.flights.get_mut(&ObjectKey::of(&object));
+                let in_flight = flight.map(|flight| flight.gone = flight.gone.max(version(&object))).is_some();
+                if let Some(object) = state.cache.gone(&object) {
+                    state.lose(&object, in_flight, &mut effects);
+                }
+            }
+        }
+        effects
+    }
+}
+
+impl Write<'_> {
+    /// The write came back with this state of the object.
+    pub fn landed(mut self, object: ExternalArtifact) -> (Arc<ExternalArtifact>, Vec<Effect>) {
+        self.landed = true;
+        let object = Arc::new(object);
+        let mut state = self.outputs.state.lock();
+        let mut effects = Vec::new();
+        if let Some(flight) = state.flights.get_mut(&self.key) {
+            flight.own.push(version(&*object));
+            flight.landed = object.artifact().cloned();
+            if flight.gone <= version(&*object) {
+                state.touched.remove(&self.key);
+                state.remember(object.clone(), &mut effects);
+            }
+        }
+        state.end_flight(&self.key, &mut effects);
+        (object, effects)
+    }
+
+    /// The object with this UID has been deleted.
+    pub fn deleted(mut self, uid: &str) -> Vec<Effect> {
+        self.landed = true;
+        let mut state = self.outputs.state.lock();
+        let mut effects = Vec::new();
+        if let Some(object) = state.cache.deleted(&self.key, uid) {
+            state.unindex(&object);
+            effects.extend(source_effect(&self.key, SourceChange::Deleted(as_source(&object).as_ref())));
+        }
+        state.touched.remove(&self.key);
+        state.flights.remove(&self.key);
+        effects
+    }
+}
+
+impl Drop for Write<'_> {
+    fn drop(&mut self) {
+        if !self.landed {
+            self.outputs.state.lock().end_flight(&self.key, &mut Vec::new());
+        }
+    }
+}
+
+impl State {
+    /// News from the watch. While a write of ours is on its way, whose they are is decided when it lands.
+    fn hear(&mut self, object: ExternalArtifact, effects: &mut Vec<Effect>) {
+        let key = ObjectKey::of(&object);
+        let flight = self.flights.get_mut(&key).map(|flight| flight.heard.push(version(&object)));
+        let Some((before, after)) = self.remember(Arc::new(object), effects) else { return };
+        let matters = before.as_ref().is_none_or(|before| differs(before, &after));
+        if flight.is_some() || !matters || !self.listed {
+            return;
+        }
+        let owners = [before.as_deref().and_then(ExternalArtifact::generator_uid), after.generator_uid()];
+        let owners: BTreeSet<&str> = owners.into_iter().flatten().collect();
+        if !owners.is_empty() {
+            let published = || before.as_ref().and_then(|before| before.artifact().cloned());
+            self.touched.entry(key).or_insert_with(published);
+        }
+        effects.extend(owners.into_iter().map(|uid| Effect::Touched(uid.to_owned())));
+    }
+
+    /// Stores a state of an object; `None` when it is not news.
+    fn remember(
+        &mut self,
+        object: Arc<ExternalArtifact>,
+        effects: &mut Vec<Effect>,
+    ) -> Option<(Option<Arc<ExternalArtifact>>, Arc<ExternalArtifact>)> {
+        let (before, after) = match self.cache.put(object) {
+            News::Old => return None,
+            News::Added(after) => (None, after),
+            News::Changed { before, after } => (Some(before), after),
+        };
+        let key = ObjectKey::of(&*after);
+        let new = as_source(&after);
+        let change = match &before {
+            Some(before) => source_effect(&key, SourceChange::Changed(as_source(before).as_ref(), new.as_ref())),
+            None => source_effect(&key, SourceChange::Appeared(new.as_ref())),
+        };
+        effects.extend(change);
+        if before.as_ref().is_none_or(|before| before.generator_uid() != after.generator_uid()) {
+            before.iter().for_each(|before| self.unindex(before));
+            if let Some(uid) = after.generator_uid() {
+                self.by_generator.entry(uid.to_owned()).or_default().insert(key);
+            }
+        }
+        Some((before, after))
+    }
+
+    fn lose(&mut self, object: &ExternalArtifact, in_flight: bool, effects: &mut Vec<Effect>) {
+        let key = ObjectKey::of(object);
+        self.unindex(object);
+        self.touched.remove(&key);
+        effects.extend(source_effect(&key, SourceChange::Deleted(as_source(object).as_ref())));
+        let owner = object.generator_uid().filter(|_| !in_flight);
+        effects.extend(owner.map(|uid| Effect::Touched(uid.to_owned())));
+    }
+
+    fn unindex(&mut self, object: &ExternalArtifact) {
+        let Some(uid) = object.generator_uid() else { return };
+        if let Some(keys) = self.by_generator.get_mut(uid) {
+            keys.remove(&ObjectKey::of(object));
+            if keys.is_empty() {
+                self.by_generator.remove(uid);
+            }
+        }
+    }
+
+    /// One write less on its way; after the last one, what was heard and was not ours counts as an edit by somebody else.
+    fn end_flight(&mut self, key: &ObjectKey, effects: &mut Vec<Effect>) {
+        let Some(flight) = self.flights.get_mut(key) else { return };
+        flight.writes = flight.writes.saturating_sub(1);
+        if flight.writes > 0 {
+            return;
+        }
+        let Some(flight) = self.flights.remove(key) else { return };
+        let last = flight.own.iter().copied().max().unwrap_or(0);
+        let foreign = flight.gone > last || flight.heard.iter().any(|heard| !flight.own.contains(heard));
+        if foreign {
+            self.touched.entry(key.clone()).or_insert(flight.landed);
+            effects.push(Effect::Touched(flight.uid));
+        }
+    }
+}
+
+/// Whether the two differ in anything that a generator answers for. Times and observed generations do not count.
+fn differs(before: &ExternalArtifact, after: &ExternalArtifact) -> bool {
+    let (old, new) = (&before.metadata, &after.metadata);
+    let ready = |object: &ExternalArtifact| {
+        let conditions = object.status.as_ref().map_or(&[][..], |status| &status.conditions);
+        let ready = conditions.iter().find(|condition| condition.type_ == "Ready");
+        ready.map(|ready| (ready.status.clone(), ready.reason.clone(), ready.message.clone()))
+    };
+    old.uid != new.uid
+        || old.labels != new.labels
+        || old.annotations != new.annotations
+        || old.owner_references != new.owner_references
+        || before.spec != after.spec
+        || before.artifact() != after.artifact()
+        || ready(before) != ready(after)
+}
+
+fn source_effect(key: &ObjectKey, change: SourceChange<'_>) -> Option<Effect> {
+    let ObjectKey { namespace, name } = key.clone();
+    source_changed(change).then_some(Effect::Source(SourceKey { kind: SourceKind::ExternalArtifact, namespace, name }))
+}
+
+fn as_source(object: &ExternalArtifact) -> Option<SourceArtifact> {
+    object.artifact().map(source_artifact)
+}
+
+fn source_artifact(artifact: &Artifact) -> SourceArtifact {
+    SourceArtifact {
+        digest: artifact.digest.clone(),
+        revision: artifact.revision.clone(),
+        url: artifact.url.clone(),
+        metadata: artifact.metadata.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{GENERATOR_LABEL, external_artifact::ExternalArtifactStatus};
+
+    fn output(version: u64, revision: &str) -> ExternalArtifact {
+        let mut object = ExternalArtifact::default();
+        object.metadata.namespace = Some("ns".into());
+        object.metadata.name = Some("o".into());
+        object.metadata.uid = Some("1".into());
+        object.metadata.resource_version = Some(version.to_string());
+        object.metadata.labels = Some([(GENERATOR_LABEL.to_owned(), "g".to_owned())].into());
+        let artifact = Artifact { revision: revision.into(), ..Artifact::default() };
+        object.status = Some(ExternalArtifactStatus { artifact: Some(artifact), ..ExternalArtifactStatus::default() });
+        object
+    }
+
+    fn key() -> ObjectKey {
+        ObjectKey::new("ns", "o")
+    }
+
+    fn listed() -> Outputs {
+        let outputs = Outputs::default();
+        outputs.take(Event::Init);
+        outputs.take(Event::InitApply(output(1, "a")));
+        outputs.take(Event::InitDone);
+        outputs
+    }
+
+    fn touched() -> Effect {
+        Effect::Touched("g".into())
+    }
+
+    fn source() -> Effect {
+        Effect::Source(SourceKey { kind: SourceKind::ExternalArtifact, namespace: "ns".into(), name: "o".into() })
+    }
+
+    #[test]
+    fn edits_and_deletions_by_others_reach_the_generator() {
+        let outputs = listed();
+        assert_eq!(outputs.of_generator("g").len(), 1);
+        assert_eq!(outputs.take(Event::Apply(output(2, "a"))), [], "nothing of ours changed");
+        let mut edited = output(3, "a");
+        edited.metadata.labels = Some([("other".to_owned(), "label".to_owned())].into());
+        assert_eq!(outputs.take(Event::Apply(edited)), [touched()], "the label that names us is gone");
+        assert!(outputs.published(&key()).is_some());
+        assert!(outputs.of_generator("g").is_empty());
+        assert_eq!(outputs.take(Event::Apply(output(4, "evil"))), [source(), touched()]);
+        assert_eq!(outputs.take(Event::Delete(output(5, "evil"))), [source(), touched()]);
+        assert!(outputs.published(&key()).is_none());
+        assert!(outputs.get(&key()).is_none());
+    }
+
+    #[test]
+    fn own_writes_touch_nothing_whichever_is_heard_first() {
+        let outputs = listed();
+        // The answer first, then the watch. A chained generator hears of it once.
+        let write = outputs.begin(key(), "g");
+        assert_eq!(write.landed(output(2, "b")).1, [source()]);
+        assert_eq!(outputs.take(Event::Apply(output(2, "b"))), []);
+        // The watch first.
+        let write = outputs.begin(key(), "g");
+        assert_eq!(outputs.take(Event::Apply(output(3, "c"))), [source()]);
+        assert_eq!(write.landed(output(3, "c")).1, []);
+        assert!(outputs.published(&key()).is_none());
+        // Our own delete, in both orders.
+        assert_eq!(outputs.begin(key(), "g").deleted("1"), [source()]);
+        assert_eq!(outputs.take(Event::Apply(output(3, "c"))), []);
+        assert_eq!(outputs.take(Event::Delete(output(4, "c"))), []);
+        outputs.take(Event::Apply(output(5, "d")));
+        let write = outputs.begin(key(), "g");
+        assert_eq!(outputs.take(Event::Delete(output(6, "d"))), [source()]);
+        assert_eq!(write.deleted("1"), []);
+    }
+
+    #[test]
+    fn an_edit_during_a_write_is_found_when_it_lands() {
+        let rows: [(&str, u64); 2] = [("edit before the write", 2), ("edit after the write", 4)];
+        for (row, edit) in rows {
+            let outputs = listed();
+            let write = outputs.begin(key(), "g");
+            outputs.take(Event::Apply(output(edit, "b")));
+            let (_, effects) = write.landed(output(3, "b"));
+            assert_eq!(effects.last(), Some(&touched()), "row {row}");
+            assert!(outputs.published(&key()).is_some(), "row {row}");
+        }
+        let outputs = listed();
+        let write = outputs.begin(key(), "g");
+        outputs.take(Event::Delete(output(9, "a")));
+        assert_eq!(write.landed(output(3, "a")).1, [touched()], "deleted after the write");
+        assert!(outputs.get(&key()).is_none(), "no ghost is left");
+        // A write of unknown outcome.
+        let outputs = listed();
+        drop(outputs.begin(key(), "g"));
+        assert!(outputs.state.lock().flights.is_empty());
+    }
+
+    #[test]
+    fn the_first_listing_touches_nothing() {
+        let outputs = Outputs::default();
+        outputs.take(Event::Init);
+        assert_eq!(outputs.take(Event::InitApply(output(1, "a"))), [source()]);
+        outputs.take(Event::InitDone);
+        outputs.take(Event::Init);
+        assert_eq!(outputs.take(Event::InitDone), [source(), touched()], "gone while nobody looked");
+    }
+}

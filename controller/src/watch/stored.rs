@@ -1,0 +1,99 @@
+//! What the artifact server tells of its files: which of them got lost, and when everything must be checked again.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::StreamExt as _;
+use tracing::{error, info, warn};
+use weir_proto::{
+    ArtifactPath,
+    v1::{EventType, WatchResponse},
+};
+
+use super::{Cluster, Triggers};
+use crate::{
+    api::ObjectKey,
+    server::{Server, ServerError},
+    sweep,
+};
+
+/// Wait between two attempts to reach the server. A socket answers or it does not: there is nobody to spare.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Follows the server for ever. Each time a connection stands, the artifact port is opened, files without a generator are
+/// swept, and (but for the very first time, when every generator runs anyway) every generator is checked.
+pub async fn follow_server(server: Server, client: kube::Client, cluster: Arc<Cluster>, triggers: Triggers) {
+    let mut first = true;
+    let mut said = String::new();
+    loop {
+        let trouble = follow_once(&server, &client, &cluster, &triggers, &mut first).await.to_string();
+        if trouble != said {
+            warn!(error = trouble, "lost the artifact server, trying again");
+            said = trouble;
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Returns when the stream ends, which it does only by trouble.
+async fn follow_once(
+    server: &Server,
+    client: &kube::Client,
+    cluster: &Arc<Cluster>,
+    triggers: &Triggers,
+    first: &mut bool,
+) -> ServerError {
+    let mut events = match server.watch().await {
+        Ok(events) => events,
+        Err(error) => return error,
+    };
+    loop {
+        match events.next().await {
+            Some(Ok(event)) => match event.r#type() {
+                EventType::Started => {
+                    info!(instance = event.instance, address = server.address(), "following the artifact server");
+                    if let Err(error) = server.set_serving(true).await {
+                        return error;
+                    }
+                    tokio::spawn(swept(server.clone(), client.clone(), cluster.clone()));
+                    if !std::mem::take(first) {
+                        spawn_all(cluster, triggers);
+                    }
+                }
+                EventType::Gap => spawn_all(cluster, triggers),
+                EventType::Lost | EventType::Corrupted | EventType::Removed => {
+                    triggers.generators(publisher(cluster, &event).into_iter().collect());
+                }
+                EventType::Stored | EventType::Unspecified => {}
+            },
+            Some(Err(error)) => return error,
+            None => {
+                let cause = "it closed the event stream".to_owned();
+                return ServerError::Unreachable { address: server.address().to_owned(), cause };
+            }
+        }
+    }
+}
+
+async fn swept(server: Server, client: kube::Client, cluster: Arc<Cluster>) {
+    cluster.ready().await;
+    if let Err(trouble) = sweep::sweep(&server, &client, &cluster).await {
+        error!(error = %trouble, "cannot sweep files without a generator, trying again at the next connection");
+    }
+}
+
+fn spawn_all(cluster: &Arc<Cluster>, triggers: &Triggers) {
+    let (cluster, triggers) = (cluster.clone(), triggers.clone());
+    tokio::spawn(async move {
+        cluster.ready().await;
+        triggers.all(&cluster).await;
+    });
+}
+
+/// The generator that has published this very file. Others that go are old versions, and nobody's business.
+fn publisher(cluster: &Cluster, event: &WatchResponse) -> Option<ObjectKey> {
+    let path: ArtifactPath = event.path.parse().ok()?;
+    let (_, namespace, name) = path.dir().parts();
+    let object = cluster.outputs.get(&ObjectKey::new(namespace, name))?;
+    let is_current = object.artifact().is_some_and(|artifact| artifact.path == event.path);
+    cluster.generators.with_uid(object.generator_uid().filter(|_| is_current)?)
+}

@@ -4,6 +4,7 @@
 
 mod harness;
 mod manifests;
+mod peer;
 mod rbac;
 
 use std::process::ExitCode;
@@ -43,6 +44,9 @@ fn main() -> ExitCode {
             restricted_namespace_admits_the_pod,
             documented_objects_are_accepted,
             flux_installs_the_documented_overlay,
+        },
+        peer::{
+            random_folders_give_the_same_tar,
         },
         rbac::{
             shipped_roles_allow_what_the_controller_does,

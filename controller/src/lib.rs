@@ -2,8 +2,10 @@
 //! and no bytes: it opens no file and serves no artifact.
 
 pub mod api;
+pub mod args;
 pub mod error;
 pub mod events;
+pub mod log;
 pub mod plan;
 pub mod reconcile;
 pub mod schedule;

@@ -1,15 +1,18 @@
 //! The contract between Weir's artifact server and any controller: the package `weir.artifact.v1`, its validated
-//! words ([`Digest`], [`ArtifactPath`], [`Owner`]) and its errors ([`Failure`]).
+//! words ([`Digest`], [`ArtifactPath`], [`Owner`], and [`GoDuration`] for the flags of both programs) and its errors
+//! ([`Failure`]).
 //!
 //! The messages are generated from `proto/weir/artifact/v1/*.proto` and committed; `tests/generated.rs` fails when
 //! they are stale. Nothing here does I/O.
 
 mod digest;
+mod duration;
 mod failure;
 mod owner;
 mod path;
 
 pub use digest::{Algorithm, Digest, DigestError};
+pub use duration::{DurationError, GoDuration};
 pub use failure::{Failure, Reason};
 pub use owner::{Owner, OwnerError};
 pub use path::{ArtifactDir, ArtifactPath, PathError};

@@ -7,14 +7,13 @@ use clap::Parser;
 use weir_proto::Algorithm;
 
 mod address;
-mod duration;
 mod flags;
 mod quantity;
 
 pub use address::{AddressError, GrpcAddress, ListenAddress};
-pub use duration::{DurationError, GoDuration};
 pub use flags::Flags;
 pub use quantity::{Bytes, QuantityError};
+pub use weir_proto::{DurationError, GoDuration};
 
 use crate::log::{Encoding, Level};
 

@@ -1,0 +1,245 @@
+//! Configuration in two steps: [`Flags`] are what a person typed, [`Config`] is the same with everything checked. Nothing after
+//! start-up reads flags or the environment.
+
+use std::{ffi::OsString, fmt, time::Duration};
+
+use clap::Parser;
+use weir_proto::{Algorithm, GoDuration};
+
+mod flags;
+mod listen;
+mod selector;
+#[cfg(test)]
+mod tests;
+
+pub use flags::Flags;
+pub use listen::Listen;
+
+use crate::{
+    log::{Encoding, Level},
+    plan::requeue::Backoff,
+};
+
+/// Everything the controller needs to know, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Generators that are reconciled at the same time, at least 1.
+    pub concurrent: usize,
+    /// Longest time for one reconcile.
+    pub timeout: Duration,
+    /// Wait for a source that is missing or can not be fetched.
+    pub dependency: Duration,
+    /// Waits after failures.
+    pub backoff: Backoff,
+    /// Jitter of the hourly reconcile in per cent, less than 100.
+    pub jitter: u8,
+    /// Refuse sources in other namespaces.
+    pub no_cross_namespace: bool,
+    /// Only this namespace is watched; `None`: all.
+    pub namespace: Option<String>,
+    /// Endpoint of the artifact server.
+    pub artifact_server: String,
+    /// What the artifact server is told with each request.
+    pub storage: Storage,
+    /// Prometheus metrics; `None` is off.
+    pub metrics: Option<Listen>,
+    /// Health checks; `None` is off.
+    pub health: Option<Listen>,
+    /// Least level to log.
+    pub log_level: Level,
+    /// How to log.
+    pub log_encoding: Encoding,
+    /// Name of this machine or pod, for events.
+    pub host: String,
+    /// What was asked for and does nothing yet, one sentence each. To be logged once.
+    pub pending: Vec<String>,
+}
+
+/// Settings of the artifact server that belong to this controller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Storage {
+    /// What artifact URLs start with; empty: the server's own.
+    pub advertised_address: String,
+    /// Files older than this are collected.
+    pub retention_ttl: Duration,
+    /// How many files of an artifact to keep.
+    pub retention_records: u32,
+    /// Names artifact digests.
+    pub algorithm: Algorithm,
+    /// How often a failed download is tried again.
+    pub http_retry: u32,
+    /// Put in place of the host of every source URL; empty: none.
+    pub source_host: String,
+}
+
+/// What of the environment matters, read once.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// `RUNTIME_NAMESPACE`: the namespace of the pod.
+    pub namespace: String,
+    /// `SOURCE_CONTROLLER_LOCALHOST`: host of every source download, for development outside the cluster.
+    pub source_host: String,
+    /// `HOSTNAME`: the name of the pod.
+    pub host: String,
+}
+
+impl Surroundings {
+    /// Reads the environment.
+    pub fn read() -> Self {
+        let value = |name: &str| std::env::var(name).unwrap_or_default();
+        Self {
+            namespace: value("RUNTIME_NAMESPACE"),
+            source_host: value("SOURCE_CONTROLLER_LOCALHOST"),
+            host: value("HOSTNAME"),
+        }
+    }
+}
+
+/// What start-up should do after reading the command line.
+#[derive(Debug)]
+pub enum CommandLine {
+    /// Work.
+    Run(Box<Config>),
+    /// Print this and end well: `--help`, `--version`.
+    Print(String),
+    /// The flags can not be read: print this and end with code 2.
+    Usage(String),
+    /// A flag can be read but not used: print this one line and end with code 1.
+    Refuse(String),
+}
+
+/// Reads a command line, the program's name first.
+pub fn read<I, T>(arguments: I, surroundings: &Surroundings) -> CommandLine
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    match Flags::try_parse_from(arguments) {
+        Ok(flags) => match Config::new(flags, surroundings) {
+            Ok(config) => CommandLine::Run(Box::new(config)),
+            Err(error) => CommandLine::Refuse(error.to_string()),
+        },
+        Err(error) if error.use_stderr() => CommandLine::Usage(error.to_string()),
+        Err(help) => CommandLine::Print(help.to_string()),
+    }
+}
+
+/// A flag that can not be used: which one, why, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("--{flag}: {message}")]
+pub struct FlagError {
+    flag: &'static str,
+    message: String,
+}
+
+/// Names the flag in an error of its value.
+fn at<E: fmt::Display>(flag: &'static str) -> impl FnOnce(E) -> FlagError {
+    move |error| FlagError { flag, message: error.to_string() }
+}
+
+impl Config {
+    /// Checks what was typed. Pure.
+    pub fn new(flags: Flags, surroundings: &Surroundings) -> Result<Self, FlagError> {
+        let pending = pending(&flags)?;
+        // Taken apart by name: a flag that nobody handles does not compile.
+        let Flags { work, storage, admin, scope, leader: _, unused: _, rest: _ } = flags;
+        let flags::Work { reconciliation_timeout, requeue_dependency, min_retry_delay, max_retry_delay, .. } = work;
+        if work.interval_jitter_percentage >= 100 {
+            let message = "the interval jitter percentage must be a non-negative value and less than 100";
+            return Err(at("interval-jitter-percentage")(message));
+        }
+        let flags::Scope { watch_all_namespaces, watch_label_selector: _, events_addr: _, feature_gates: _ } = scope;
+        let flags::Admin { metrics_addr, health_addr, log_level, log_encoding } = admin;
+        Ok(Self {
+            concurrent: usize::try_from(work.concurrent).unwrap_or(1).max(1),
+            timeout: duration("reconciliation-timeout", reconciliation_timeout)?,
+            dependency: duration("requeue-dependency", requeue_dependency)?,
+            backoff: Backoff {
+                min: duration("min-retry-delay", min_retry_delay)?,
+                max: duration("max-retry-delay", max_retry_delay)?,
+            },
+            jitter: work.interval_jitter_percentage,
+            no_cross_namespace: work.no_cross_namespace_refs,
+            namespace: namespace(watch_all_namespaces, surroundings)?,
+            artifact_server: storage.artifact_server.clone(),
+            storage: storage.checked(surroundings)?,
+            metrics: Listen::optional(&metrics_addr).map_err(at("metrics-addr"))?,
+            health: Listen::optional(&health_addr).map_err(at("health-addr"))?,
+            log_level: Level::named(&log_level),
+            log_encoding: Encoding::named(&log_encoding),
+            host: surroundings.host.clone(),
+            pending,
+        })
+    }
+}
+
+impl flags::Storage {
+    fn checked(self, surroundings: &Surroundings) -> Result<Storage, FlagError> {
+        let Self { artifact_server: _, storage_adv_addr, artifact_retention_ttl, .. } = self;
+        if storage_adv_addr.contains(char::is_whitespace) {
+            return Err(at("storage-adv-addr")("must not contain spaces"));
+        }
+        Ok(Storage {
+            advertised_address: storage_adv_addr,
+            retention_ttl: duration("artifact-retention-ttl", artifact_retention_ttl)?,
+            retention_records: self.artifact_retention_records,
+            algorithm: self.artifact_digest_algo.parse().map_err(|error| FlagError {
+                flag: "artifact-digest-algo",
+                message: format!("{error}; use sha256, sha384, sha512, blake3 or sha1"),
+            })?,
+            http_retry: self.http_retry,
+            source_host: surroundings.source_host.clone(),
+        })
+    }
+}
+
+fn duration(flag: &'static str, value: GoDuration) -> Result<Duration, FlagError> {
+    value.to_std().ok_or_else(|| at(flag)("must not be negative"))
+}
+
+fn namespace(all: bool, surroundings: &Surroundings) -> Result<Option<String>, FlagError> {
+    match surroundings.namespace.as_str() {
+        _ if all => Ok(None),
+        "" => Err(at("watch-all-namespaces")("false needs the environment variable RUNTIME_NAMESPACE")),
+        own => Ok(Some(own.to_owned())),
+    }
+}
+
+/// Checks the flags of what is not built yet, and says so of those that were given a value other than the default.
+fn pending(flags: &Flags) -> Result<Vec<String>, FlagError> {
+    let flags::Leader { enable_leader_election, leader_election_release_on_cancel: _, .. } = flags.leader;
+    duration("leader-election-lease-duration", flags.leader.leader_election_lease_duration)?;
+    duration("leader-election-renew-deadline", flags.leader.leader_election_renew_deadline)?;
+    duration("leader-election-retry-period", flags.leader.leader_election_retry_period)?;
+    selector::check(&flags.scope.watch_label_selector).map_err(at("watch-label-selector"))?;
+    let gates = gates(&flags.scope.feature_gates)?;
+    let events = &flags.scope.events_addr;
+    let url = events.parse::<http::Uri>().is_ok_and(|url| url.scheme().is_some() && url.host().is_some());
+    if !events.is_empty() && !url {
+        return Err(at("events-addr")(format!("{events:?} is not a URL; use http://<host>/")));
+    }
+    let given = [
+        (enable_leader_election, "--enable-leader-election", "run one replica only"),
+        (!flags.scope.watch_label_selector.is_empty(), "--watch-label-selector", "all generators are watched"),
+        (!events.is_empty(), "--events-addr", "events are recorded in the cluster only"),
+        (gates, "--feature-gates=DirectSourceFetch=true", "sources are read from the cache"),
+    ];
+    let sentence = |(_, flag, effect): &(bool, &str, &str)| format!("{flag} is not in effect yet: {effect}");
+    Ok(given.iter().filter(|(given, ..)| *given).map(sentence).collect())
+}
+
+/// Whether DirectSourceFetch is on; the last mention counts.
+fn gates(given: &[String]) -> Result<bool, FlagError> {
+    let mut direct = false;
+    let pairs = given.iter().flat_map(|list| list.split(',')).map(str::trim).filter(|pair| !pair.is_empty());
+    for pair in pairs {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let flag = at::<String>("feature-gates");
+        match (name.trim(), flags::go_bool(value.trim())) {
+            ("DirectSourceFetch", Ok(value)) => direct = value,
+            ("DirectSourceFetch", Err(hint)) => return Err(flag(format!("{pair:?}: {hint}"))),
+            (name, _) => return Err(flag(format!("feature-gate '{name}' not supported"))),
+        }
+    }
+    Ok(direct)
+}

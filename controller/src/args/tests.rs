@@ -1,0 +1,137 @@
+use super::*;
+
+fn surroundings() -> Surroundings {
+    Surroundings { namespace: "flux-system".into(), source_host: String::new(), host: "pod-1".into() }
+}
+
+fn parse(arguments: &str) -> CommandLine {
+    read(["weir-controller"].into_iter().chain(arguments.split_whitespace()), &surroundings())
+}
+
+fn config(arguments: &str) -> Config {
+    match parse(arguments) {
+        CommandLine::Run(config) => *config,
+        other => panic!("{arguments}: {other:?}"),
+    }
+}
+
+#[test]
+fn defaults() {
+    let wanted = Config {
+        concurrent: 10,
+        timeout: Duration::from_secs(600),
+        dependency: Duration::from_secs(5),
+        backoff: Backoff { min: Duration::from_millis(750), max: Duration::from_secs(900) },
+        jitter: 5,
+        no_cross_namespace: false,
+        namespace: None,
+        artifact_server: "unix:///run/weir/s/artifact.sock".into(),
+        storage: Storage {
+            advertised_address: String::new(),
+            retention_ttl: Duration::from_secs(60),
+            retention_records: 2,
+            algorithm: Algorithm::Sha256,
+            http_retry: 9,
+            source_host: String::new(),
+        },
+        metrics: Listen::optional(":8080").unwrap(),
+        health: Listen::optional(":9440").unwrap(),
+        log_level: Level::Info,
+        log_encoding: Encoding::Json,
+        host: "pod-1".into(),
+        pending: Vec::new(),
+    };
+    assert_eq!(config(""), wanted);
+}
+
+#[test]
+fn the_arguments_of_an_installation() {
+    let shard = config(
+        "--events-addr=http://notification-controller.flux-system.svc.cluster.local./ --watch-all-namespaces \
+         --log-level=info --log-encoding=json --enable-leader-election --storage-path=/data \
+         --storage-adv-addr=source-watcher.flux-system.svc.cluster.local. \
+         --watch-label-selector=sharding.fluxcd.io/key=shard1 \
+         --storage-adv-addr=source-watcher-shard1.flux-system.svc.cluster.local.",
+    );
+    let advertised = &shard.storage.advertised_address;
+    assert_eq!(advertised, "source-watcher-shard1.flux-system.svc.cluster.local.", "the last one counts");
+    let pending: Vec<_> = shard.pending.iter().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(pending, ["--enable-leader-election", "--watch-label-selector", "--events-addr"]);
+}
+
+#[test]
+fn spellings() {
+    type Check = fn(&Config) -> bool;
+    let rows: &[(&str, Check)] = &[
+        ("--no-cross-namespace-refs", |c| c.no_cross_namespace),
+        ("--no-cross-namespace-refs=true", |c| c.no_cross_namespace),
+        ("--no-cross-namespace-refs=T", |c| c.no_cross_namespace),
+        ("--no-cross-namespace-refs=0", |c| !c.no_cross_namespace),
+        ("--no-cross-namespace-refs --no-cross-namespace-refs=false", |c| !c.no_cross_namespace),
+        ("--no-cross-namespace-refs false", |c| c.no_cross_namespace),
+        ("--watch-all-namespaces=false", |c| c.namespace.as_deref() == Some("flux-system")),
+        ("--concurrent 4", |c| c.concurrent == 4),
+        ("--concurrent=4 --concurrent=5", |c| c.concurrent == 5),
+        ("--concurrent=0", |c| c.concurrent == 1),
+        ("--concurrent=-3", |c| c.concurrent == 1),
+        ("--requeue-dependency=1m30.5s", |c| c.dependency == Duration::from_millis(90_500)),
+        ("--metrics-addr=0 --health-addr=", |c| c.metrics.is_none() && c.health.is_none()),
+        ("--metrics-addr=[::1]:0", |c| c.metrics.as_ref().is_some_and(|listen| listen.to_string() == "[::1]:0")),
+        ("--log-level=nonsense --log-encoding=nonsense", |c| {
+            (c.log_level, c.log_encoding) == (Level::Info, Encoding::Json)
+        }),
+        ("--artifact-digest-algo=blake3", |c| c.storage.algorithm == Algorithm::Blake3),
+        ("--feature-gates=DirectSourceFetch=true,DirectSourceFetch=false", |c| c.pending.is_empty()),
+        ("--feature-gates=DirectSourceFetch=false --feature-gates=DirectSourceFetch=true", |c| c.pending.len() == 1),
+        ("--feature-gates=", |c| c.pending.is_empty()),
+        ("--kube-api-qps=50 --kube-api-burst=300 --storage-addr=:9090", |c| c.pending.is_empty()),
+        ("--leader-election-release-on-cancel --leader-election-lease-duration=35s", |c| c.pending.is_empty()),
+        ("--artifact-server=http://127.0.0.1:9091", |c| c.artifact_server == "http://127.0.0.1:9091"),
+    ];
+    for (arguments, holds) in rows {
+        assert!(holds(&config(arguments)), "{arguments}");
+    }
+}
+
+#[test]
+fn what_is_refused() {
+    // (arguments, exit code, part of the text)
+    let rows = [
+        ("--nonsense", 2, "--nonsense"),
+        ("--kubeconfig=/x", 2, "--kubeconfig"),
+        ("--concurrent=ten", 2, "--concurrent"),
+        ("--requeue-dependency=5", 2, "missing unit"),
+        ("--no-cross-namespace-refs=maybe", 2, "use true or false"),
+        ("--interval-jitter-percentage=256", 2, "--interval-jitter-percentage"),
+        ("--interval-jitter-percentage=100", 1, "must be a non-negative value and less than 100"),
+        ("--feature-gates=Other=true", 1, "feature-gate 'Other' not supported"),
+        ("--feature-gates=DirectSourceFetch", 1, "use true or false"),
+        ("--events-addr=nowhere", 1, "--events-addr: \"nowhere\" is not a URL"),
+        ("--watch-label-selector=a=b=c(", 1, "unable to configure watch label selector"),
+        ("--artifact-digest-algo=md5", 1, "unsupported digest algorithm: md5; use sha256"),
+        ("--health-addr=9440", 1, "--health-addr: \"9440\" is not an address"),
+        ("--reconciliation-timeout=-1s", 1, "--reconciliation-timeout: must not be negative"),
+    ];
+    for (arguments, code, part) in rows {
+        let (found, text) = match parse(arguments) {
+            CommandLine::Usage(text) => (2, text),
+            CommandLine::Refuse(text) => (1, text),
+            other => panic!("{arguments}: {other:?}"),
+        };
+        assert_eq!((found, text.contains(part)), (code, true), "{arguments}: {text}");
+        assert!(code == 2 && text.contains("--help") || !text.contains('\n'), "{arguments}: {text}");
+    }
+    let nowhere = read(["weir-controller", "--watch-all-namespaces=false"], &Surroundings::default());
+    assert!(matches!(nowhere, CommandLine::Refuse(text) if text.contains("RUNTIME_NAMESPACE")));
+}
+
+#[test]
+fn help_is_the_one_that_was_reviewed() {
+    let CommandLine::Print(help) = parse("--help") else { panic!("--help prints") };
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/args/help.txt");
+    if std::env::var_os("WEIR_REGENERATE").is_some() {
+        std::fs::write(&file, &help).unwrap();
+    }
+    let known = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(help == known, "run this test once with WEIR_REGENERATE=1 and review {}:\n{help}", file.display());
+}

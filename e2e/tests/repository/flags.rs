@@ -3,9 +3,11 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use clap::{Command, CommandFactory};
-use weir_artifact_server::args::{CommandLine, GrpcAddress, Surroundings};
+use serde_json::Value;
 
-use crate::{layering, root};
+use crate::{layering, manifests, root};
+
+const ADVERTISED: &str = "source-watcher.flux-system.svc.cluster.local.";
 
 fn operating() -> String {
     fs::read_to_string(root().join("docs/operating.md")).unwrap()
@@ -33,28 +35,54 @@ fn real(command: &Command) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn every_flag_of_the_server_is_documented_with_its_default() {
-    let command = weir_artifact_server::args::Flags::command();
-    assert_eq!(documented("weir-artifact-server"), real(&command));
+fn every_flag_is_documented_with_its_default() {
+    let programs = [weir_artifact_server::args::Flags::command(), weir_controller::args::Flags::command()];
+    for program in programs {
+        assert_eq!(documented(program.get_name()), real(&program), "{}", program.get_name());
+    }
+}
+
+/// The command line of a container, as the kubelet would expand it.
+fn command_line(container: &Value) -> Vec<String> {
+    let arguments = container["args"].as_array().unwrap().iter().map(|argument| argument.as_str().unwrap());
+    let expanded = arguments.map(|argument| argument.replace("$(RUNTIME_NAMESPACE)", "flux-system"));
+    std::iter::once(container["name"].as_str().unwrap().to_owned()).chain(expanded).collect()
 }
 
 /// What `deploy/base` starts the server with is understood, and says what the rest of the manifest relies on.
 #[test]
 fn the_server_takes_its_arguments_from_the_manifest() {
-    let pod = crate::manifests::pod();
-    let args = pod["initContainers"][0]["args"].as_array().unwrap().iter().map(|argument| argument.as_str().unwrap());
-    let line = std::iter::once("weir-artifact-server".to_owned())
-        .chain(args.map(|argument| argument.replace("$(RUNTIME_NAMESPACE)", "flux-system")));
+    use weir_artifact_server::args::{CommandLine, GrpcAddress, Surroundings, read};
     let surroundings = Surroundings { hostname: None, temporary: "/tmp".into() };
-    let CommandLine::Run(config) = weir_artifact_server::args::read(line, &surroundings) else { panic!("refused") };
+    let line = command_line(&manifests::pod()["initContainers"][0]);
+    let CommandLine::Run(config) = read(line, &surroundings) else { panic!("refused") };
     assert_eq!(config.storage_path, Path::new("/data"));
     assert_eq!(config.storage_address.port, 9090);
-    assert_eq!(config.advertised_address, "source-watcher.flux-system.svc.cluster.local.");
+    assert_eq!(config.advertised_address, ADVERTISED);
     assert_eq!(config.grpc, GrpcAddress::Unix("/run/weir/s/artifact.sock".into()));
     assert_eq!(config.metrics.map(|address| address.port), Some(8081));
     assert_eq!(config.health.map(|address| address.port), Some(9441));
     assert!(config.sources.folder.starts_with("/tmp"), "the cache lies in the volume `tmp`");
     assert_eq!(config.sources.cache_bytes, 1 << 30, "half of that volume's limit");
+}
+
+/// The same for the controller, also with what Flux's installers add: a URL for events in front, a second address and a
+/// selector behind.
+#[test]
+fn the_controller_takes_its_arguments_from_the_manifest() {
+    use weir_controller::args::{CommandLine, Surroundings, read};
+    let surroundings = Surroundings { namespace: "flux-system".to_owned(), ..Surroundings::default() };
+    let line = command_line(&manifests::pod()["containers"][0]);
+    let CommandLine::Run(config) = read(line.clone(), &surroundings) else { panic!("refused") };
+    assert_eq!(config.namespace, None, "all namespaces are watched");
+    assert_eq!(config.artifact_server, "unix:///run/weir/s/artifact.sock");
+    assert_eq!(config.storage.advertised_address, ADVERTISED);
+    let mut patched = line;
+    patched.insert(1, "--events-addr=http://notification-controller.flux-system.svc.cluster.local./".to_owned());
+    patched.push("--storage-adv-addr=source-watcher-shard1.$(RUNTIME_NAMESPACE).svc.cluster.local.".to_owned());
+    patched.push("--watch-label-selector=sharding.fluxcd.io/key=shard1".to_owned());
+    let CommandLine::Run(config) = read(patched, &surroundings) else { panic!("refused") };
+    assert!(config.storage.advertised_address.starts_with("source-watcher-shard1."), "the last one wins");
 }
 
 /// Every word in the sources that looks like a metric's name.

@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use futures::{
@@ -39,14 +40,25 @@ pub struct CacheSettings {
     pub http_retry: u32,
     /// Waits between retries.
     pub waits: Waits,
+    /// Longest wait for the next piece of a response. There is no limit on a whole download.
+    pub idle_timeout: Duration,
 }
 
 impl CacheSettings {
-    /// A cache in `folder` of `max_bytes` and the other settings at their defaults: 500 000 entries, 9 retries.
+    /// A cache in `folder` of `max_bytes` and the other settings at their defaults: 500 000 entries, 9 retries,
+    /// 30 s for a piece.
     pub fn new(folder: impl Into<PathBuf>, max_bytes: u64) -> Self {
         let max_entries = 500_000;
         let limits = Limits::for_cache(max_bytes, max_entries);
-        Self { folder: folder.into(), max_bytes, max_entries, limits, http_retry: 9, waits: Waits::default() }
+        Self {
+            folder: folder.into(),
+            max_bytes,
+            max_entries,
+            limits,
+            http_retry: 9,
+            waits: Waits::default(),
+            idle_timeout: Duration::from_secs(30),
+        }
     }
 }
 
@@ -127,7 +139,7 @@ impl SourceCache {
         })?;
         Ok(Self(Arc::new(Inner {
             shelf: Shelf::new(settings.max_bytes, settings.max_entries),
-            fetcher: Fetcher::new(settings.folder, settings.limits, settings.waits)?,
+            fetcher: Fetcher::new(&settings)?,
             http_retry: settings.http_retry,
             flights: Mutex::default(),
             hits: AtomicU64::new(0),

@@ -13,7 +13,7 @@ use tokio::{
 use weir_proto::Digest;
 
 use super::{
-    Limits, Source, SourceError, Waits,
+    CacheSettings, Limits, Source, SourceError, Waits,
     feed::pipe,
     retry::{Failed, Verdict, judge, retry_after, with_retries},
     shelf::Shelf,
@@ -21,9 +21,8 @@ use super::{
 };
 use crate::hash::Hasher;
 
-/// Longest wait for a connection, and for the next piece of a response. There is no limit on the whole download.
+/// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
-const IDLE: Duration = Duration::from_secs(30);
 
 /// Downloads with one HTTP client for all sources. Proxies are taken from the environment.
 #[derive(Debug)]
@@ -43,17 +42,18 @@ pub(super) struct Target {
 }
 
 impl Fetcher {
-    /// Makes the client. Spools go to `folder`.
-    pub(super) fn new(folder: PathBuf, limits: Limits, waits: Waits) -> Result<Self, SourceError> {
+    /// Makes the client.
+    pub(super) fn new(settings: &CacheSettings) -> Result<Self, SourceError> {
         // A redirect could lead a download anywhere in the cluster's network.
         let client = reqwest::Client::builder()
             .redirect(redirect::Policy::none())
             .connect_timeout(CONNECT)
-            .read_timeout(IDLE)
+            .read_timeout(settings.idle_timeout)
             .user_agent(concat!("weir-artifact-server/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| SourceError::Storage(format!("no HTTP client: {}", chain(&error))))?;
-        Ok(Self { client, folder, limits, waits })
+        let CacheSettings { folder, limits, waits, .. } = settings;
+        Ok(Self { client, folder: folder.clone(), limits: *limits, waits: *waits })
     }
 
     /// Downloads, verifies and unpacks a source, with retries.

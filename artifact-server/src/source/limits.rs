@@ -1,5 +1,7 @@
 //! How large a source may be.
 
+use super::SourceError;
+
 /// Directories that an entry may lie in, one inside the other. Deeper trees are refused.
 pub const MAX_DEPTH: usize = 256;
 
@@ -10,7 +12,7 @@ pub struct Limits {
     pub compressed_bytes: u64,
     /// Size of the tar stream after gunzip, in bytes, headers and skipped entries included.
     pub uncompressed_bytes: u64,
-    /// Entries of every kind in the tarball, skipped ones included.
+    /// Entries of every kind in the tarball, and files and directories in its tree.
     pub entries: u64,
     /// Directories one inside the other, see [`MAX_DEPTH`].
     pub depth: usize,
@@ -31,5 +33,16 @@ impl Limits {
             path_bytes: 4095,
             name_bytes: 255,
         }
+    }
+
+    /// Checks a number of entries. The error continues a text that names the entry.
+    pub(super) fn check_entries(&self, entries: u64) -> Result<(), SourceError> {
+        let max = self.entries;
+        if entries <= max {
+            return Ok(());
+        }
+        let text =
+            format!("is over the {max} files and directories that a source may have; raise --source-cache-entries");
+        Err(SourceError::TooLarge(text))
     }
 }

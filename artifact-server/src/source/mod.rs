@@ -10,6 +10,8 @@ use crate::tree::Tree;
 
 mod admission;
 mod cache;
+#[cfg(test)]
+mod corpus;
 mod error;
 mod feed;
 mod fetch;

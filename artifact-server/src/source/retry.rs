@@ -96,3 +96,94 @@ pub(super) async fn with_retries<T, F: Future<Output = Result<T, Failed>>>(
         attempts += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_as_flux_judges_them() {
+        let rows = [
+            ("§9 200", 200, Verdict::Take),
+            ("§9 other successes are not the file", 204, Verdict::GiveUp),
+            ("§9 partial content was not asked for", 206, Verdict::GiveUp),
+            ("faults 69 redirect", 301, Verdict::GiveUp),
+            ("§9 401", 401, Verdict::GiveUp),
+            ("§9 404 at once", 404, Verdict::Missing),
+            ("§9 410 is not 404", 410, Verdict::GiveUp),
+            ("§9 429", 429, Verdict::Again { heed: true }),
+            ("§9 500", 500, Verdict::Again { heed: false }),
+            ("§9 501", 501, Verdict::GiveUp),
+            ("§9 502", 502, Verdict::Again { heed: false }),
+            ("§9 503", 503, Verdict::Again { heed: true }),
+            ("§9 599", 599, Verdict::Again { heed: false }),
+            ("§9 beyond 5xx", 600, Verdict::Again { heed: false }),
+        ];
+        for (row, status, expected) in rows {
+            assert_eq!(judge(status), expected, "row {row}");
+        }
+    }
+
+    #[test]
+    fn retry_after_in_both_forms() {
+        let now: jiff::Timestamp = "2026-01-05T10:00:00Z".parse().unwrap();
+        let rows = [
+            ("seconds", "120", Some(120)),
+            ("no wait", "0", Some(0)),
+            ("date", "Mon, 05 Jan 2026 10:00:07 GMT", Some(7)),
+            ("date that has passed", "Mon, 05 Jan 2026 09:59:00 GMT", Some(0)),
+            ("negative", "-1", None),
+            ("neither", "soon", None),
+            ("empty", "", None),
+        ];
+        for (row, value, seconds) in rows {
+            assert_eq!(retry_after(value, now), seconds.map(Duration::from_secs), "row {row}");
+        }
+    }
+
+    fn again(retry_after: Option<u64>) -> Failed {
+        Failed::ForNow { cause: "cause".into(), retry_after: retry_after.map(Duration::from_secs) }
+    }
+
+    /// Fails as told, then works; says when each attempt was made, in seconds.
+    async fn attempts_at(retries: u32, failures: &[Option<u64>]) -> (Result<(), SourceError>, Vec<u64>) {
+        let start = tokio::time::Instant::now();
+        let (mut times, mut failures) = (Vec::new(), failures.iter());
+        let result = with_retries("GET x", retries, Waits::default(), || {
+            times.push(start.elapsed().as_secs());
+            let failure = failures.next().map(|&wait| again(wait));
+            async { failure.map_or(Ok(()), Err) }
+        })
+        .await;
+        (result, times)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waits_double_up_to_the_longest() {
+        let (result, times) = attempts_at(9, &[None; 20]).await;
+        assert_eq!(times, [0, 5, 15, 35, 65, 95, 125, 155, 185, 215], "§9: 5 s doubling to 30 s, 9 retries");
+        let expected = "failed to download archive: GET x giving up after 10 attempt(s): cause";
+        assert_eq!(result.unwrap_err().to_string(), expected);
+
+        let (result, times) = attempts_at(9, &[None, None]).await;
+        assert_eq!((result, times), (Ok(()), vec![0, 5, 15]), "§9: it works at the third try");
+
+        let (result, times) = attempts_at(9, &[None, Some(100), Some(0), None]).await;
+        assert_eq!((result, times), (Ok(()), vec![0, 5, 105, 105, 135]), "§9: Retry-After replaces one wait each");
+
+        let (result, times) = attempts_at(0, &[None; 20]).await;
+        assert_eq!(times, [0], "§9: no retries");
+        assert!(result.unwrap_err().to_string().ends_with("giving up after 1 attempt(s): cause"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn for_good_means_no_other_try() {
+        let mut attempts = 0;
+        let result: Result<(), _> = with_retries("GET x", 9, Waits::default(), || {
+            attempts += 1;
+            async { Err(Failed::ForGood(SourceError::NotFound)) }
+        })
+        .await;
+        assert_eq!((result, attempts), (Err(SourceError::NotFound), 1));
+    }
+}

@@ -129,22 +129,34 @@ pub(super) struct Charge {
 }
 
 impl Charge {
-    /// Takes room for an entry: its content and its place in the index. Evicts others if needed, and never waits.
-    pub(super) fn grow(&self, content_bytes: u64, path_bytes: usize) -> Result<(), SourceError> {
-        let bytes = content_bytes.saturating_add(ENTRY_BYTES).saturating_add(path_bytes as u64);
-        if self.bytes.load(Relaxed).saturating_add(bytes) > self.shelf.max_bytes {
-            return Err(SourceError::TooLarge(format!(
-                "its files and index need more than the {} bytes of the source cache; raise --source-cache-size",
-                self.shelf.max_bytes
-            )));
+    /// Takes room in the spool.
+    pub(super) fn grow_bytes(&self, bytes: u64) -> Result<(), SourceError> {
+        self.grow(bytes, 0)
+    }
+
+    /// Takes room for one entry of the index with a path of this length.
+    pub(super) fn grow_index(&self, path_bytes: usize) -> Result<(), SourceError> {
+        self.grow(ENTRY_BYTES + path_bytes as u64, 1)
+    }
+
+    /// Evicts others if needed, and never waits. What would not fit into an empty cache evicts nothing.
+    fn grow(&self, bytes: u64, entries: u64) -> Result<(), SourceError> {
+        let Shelf { max_bytes, max_entries, .. } = *self.shelf;
+        if self.bytes.load(Relaxed).saturating_add(bytes) > max_bytes {
+            let text = format!("needs more than all {max_bytes} bytes of the source cache; raise --source-cache-size");
+            return Err(SourceError::TooLarge(text));
         }
-        while !self.shelf.try_take(bytes, 1) {
+        if self.entries.load(Relaxed) + entries > max_entries {
+            let text = format!("is over all {max_entries} entries of the source cache; raise --source-cache-entries");
+            return Err(SourceError::TooLarge(text));
+        }
+        while !self.shelf.try_take(bytes, entries) {
             if !self.shelf.evict() {
                 return Err(SourceError::Busy);
             }
         }
         self.bytes.fetch_add(bytes, Relaxed);
-        self.entries.fetch_add(1, Relaxed);
+        self.entries.fetch_add(entries, Relaxed);
         Ok(())
     }
 }

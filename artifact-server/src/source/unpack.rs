@@ -34,62 +34,50 @@ pub(super) fn unpack(
     let gunzip = Gunzip { decoder: MultiGzDecoder::new(input), decoded: 0, max: limits.uncompressed_bytes };
     let mut members = Members::new(BufReader::with_capacity(BUFFER, gunzip));
     let (spool, writer) = Writer::create(folder, charge).map_err(|error| SourceError::storage(&error))?;
-    let mut index = Index { spool, writer, places: HashMap::new(), entries: Vec::new(), skipped_links: 0 };
+    let mut index = Index { spool, writer, limits, places: HashMap::new(), entries: Vec::new(), skipped_links: 0 };
     let (mut count, mut last) = (0, Vec::new());
-    while let Some(member) = members.next().map_err(|error| stream_error(error, &last))? {
+    while let Some(member) = members.next().map_err(|error| about(stream_error(error, &last), &last))? {
         count += 1;
-        if count > limits.entries {
-            let (name, max) = (quoted(&member.name), limits.entries);
-            return Err(SourceError::TooLarge(format!(
-                "tar entry {name} is one more than the {max} that a source may have; raise --source-cache-entries"
-            )));
-        }
-        index.add(&mut members, &member, limits)?;
+        limits
+            .check_entries(count)
+            .and_then(|()| index.add(&mut members, &member))
+            .map_err(|error| about(error, &member.name))?;
         last = member.name;
     }
     index.finish()
 }
 
 /// The tree as it grows.
-struct Index {
+struct Index<'a> {
     spool: Arc<Spool>,
     writer: Writer,
+    limits: &'a Limits,
     /// Where a path is in `entries`.
     places: HashMap<TreePath, usize>,
     entries: Vec<Entry>,
     skipped_links: u64,
 }
 
-impl Index {
-    fn add<R: BufRead>(
-        &mut self,
-        members: &mut Members<R>,
-        member: &Member,
-        limits: &Limits,
-    ) -> Result<(), SourceError> {
-        match admit(member, limits)? {
+impl Index<'_> {
+    fn add<R: BufRead>(&mut self, members: &mut Members<R>, member: &Member) -> Result<(), SourceError> {
+        match admit(member, self.limits)? {
             Admitted::Nothing => Ok(()),
             Admitted::SkippedLink => {
                 self.skipped_links += 1;
                 Ok(())
             }
-            Admitted::Directory(path) => {
-                self.spool.charge.grow(0, path.as_bytes().len())?;
-                self.place(path, Node::Directory, member)
-            }
+            Admitted::Directory(path) => self.place(path, Node::Directory, member),
             Admitted::File { path, executable } => {
-                self.spool.charge.grow(member.size, path.as_bytes().len()).map_err(|error| about(error, member))?;
+                self.spool.charge.grow_bytes(member.size)?;
                 let file = self.spool_file(members, member, executable)?;
                 self.place(path, Node::File(file), member)
             }
             Admitted::HardLink { path, target } => {
-                self.spool.charge.grow(0, path.as_bytes().len())?;
                 let earlier = self.places.get(&target).map(|&place| &self.entries[place].node);
                 let Some(Node::File(file)) = earlier else {
+                    let (name, link) = (quoted(&member.name), quoted(&member.link));
                     return Err(SourceError::Refused(format!(
-                        "tar file entry {} is a hard link to {}, which is not an earlier file of the archive",
-                        quoted(&member.name),
-                        quoted(&member.link)
+                        "tar file entry {name} is a hard link to {link}, which is not an earlier file of the archive"
                     )));
                 };
                 let file = file.clone();
@@ -120,9 +108,8 @@ impl Index {
     /// Puts a node at its path. The last of several files with one path counts.
     fn place(&mut self, path: TreePath, node: Node, member: &Member) -> Result<(), SourceError> {
         let Some(&place) = self.places.get(&path) else {
-            self.places.insert(path.clone(), self.entries.len());
-            self.entries.push(Entry { path, node });
-            return Ok(());
+            self.make_parents(&path, member)?;
+            return self.push(path, node);
         };
         let before = &mut self.entries[place].node;
         match (&*before, &node) {
@@ -136,11 +123,40 @@ impl Index {
         Ok(())
     }
 
+    /// Adds the directories that a path lies in. They are counted like entries, as one long path can stand for many.
+    fn make_parents(&mut self, path: &TreePath, member: &Member) -> Result<(), SourceError> {
+        let mut parent = path.parent();
+        while let Some(directory) = parent {
+            match self.places.get(&directory).map(|&place| &self.entries[place].node) {
+                Some(Node::Directory) => break,
+                Some(Node::File(_)) => {
+                    let (name, file) = (quoted(&member.name), quoted(directory.as_bytes()));
+                    return Err(SourceError::Refused(format!(
+                        "tar file entry {name} lies below {file}, which is a file"
+                    )));
+                }
+                None => {
+                    parent = directory.parent();
+                    self.push(directory, Node::Directory)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, path: TreePath, node: Node) -> Result<(), SourceError> {
+        self.limits.check_entries(self.entries.len() as u64 + 1)?;
+        self.spool.charge.grow_index(path.as_bytes().len())?;
+        self.places.insert(path.clone(), self.entries.len());
+        self.entries.push(Entry { path, node });
+        Ok(())
+    }
+
     fn finish(self) -> Result<Source, SourceError> {
         self.writer.finish().map_err(|error| SourceError::storage(&error))?;
         drop(self.places);
         let tree = Tree::from_entries(self.entries)
-            .map_err(|conflict| SourceError::Refused(format!("tar file entry {}", conflict)))?;
+            .map_err(|conflict| SourceError::Refused(format!("tar file entry {conflict}")))?;
         let mut summary = SourceSummary { skipped_links: self.skipped_links, ..SourceSummary::default() };
         for entry in tree.entries() {
             match &entry.node {
@@ -155,10 +171,10 @@ impl Index {
     }
 }
 
-/// Names the entry in the error of a budget.
-fn about(error: SourceError, member: &Member) -> SourceError {
+/// Names the entry in the error of a limit.
+fn about(error: SourceError, name: &[u8]) -> SourceError {
     match error {
-        SourceError::TooLarge(text) => SourceError::TooLarge(format!("tar entry {}: {text}", quoted(&member.name))),
+        SourceError::TooLarge(text) => SourceError::TooLarge(format!("tar entry {} {text}", quoted(name))),
         other => other,
     }
 }
@@ -194,10 +210,13 @@ impl<R: BufRead> Read for Gunzip<R> {
         self.decoded += length as u64;
         if self.decoded > self.max {
             return Err(io::Error::other(SourceError::TooLarge(format!(
-                "it unpacks to more than {} bytes; raise --source-cache-size",
+                "takes the tarball over {} bytes when unpacked; raise --source-cache-size",
                 self.max
             ))));
         }
         Ok(length)
     }
 }
+
+#[cfg(test)]
+mod tests;

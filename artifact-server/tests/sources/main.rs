@@ -102,7 +102,7 @@ async fn fetches_once_and_keeps() {
     assert_eq!(server.requests(), ["/one.tar.gz"]);
     let stats = cache.stats();
     assert_eq!((stats.hits, stats.misses, stats.downloads, stats.sources), (1, 1, 1, 1));
-    assert_eq!(stats.entries, 3);
+    assert_eq!(stats.entries, 4);
     assert!(stats.bytes > 3 << 20 && stats.bytes < (3 << 20) + 1000, "{stats:?}");
 }
 
@@ -281,16 +281,30 @@ async fn source_host_replaces_the_host() {
     assert!(error.to_string().contains("'bad host' is not a host or host:port"), "{error}");
 }
 
+/// A row: a tarball, what the server says, a change of the cache's settings, and the error.
+type Bound<'a> = (&'a str, &'a Vec<u8>, Reply, fn(&mut CacheSettings), &'a str);
+
+async fn check_bounds(rows: Vec<Bound<'_>>) {
+    for (row, bytes, reply, change, message) in rows {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = cache(folder.path(), change);
+        let server = Server::start(move |_, _| reply.clone()).await;
+        let error = cache.get(&request(&server, "/x", bytes)).await.map(drop).unwrap_err();
+        assert_eq!(
+            (error.to_string().as_str(), Failure::from(error).reason),
+            (message, Reason::SourceTooLarge),
+            "row {row}"
+        );
+        assert_eq!(server.requests().len(), 1, "row {row}");
+        until(&cache, row, |stats| (stats.bytes, stats.entries) == (0, 0)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn sizes_are_bounded() {
+async fn downloads_are_bounded() {
     let noise = noise(300_000, 2);
     let bytes = tarball(&[("noise", &noise)]);
-    let bomb = tarball(&[("zeros", &vec![0; 5 << 20])]);
-    let many: Vec<String> = (0..20).map(|n| format!("file-{n}")).collect();
-    let many: Vec<(&str, &[u8])> = many.iter().map(|name| (name.as_str(), &b""[..])).collect();
-    let many = tarball(&many);
-    type Row<'a> = (&'a str, &'a Vec<u8>, Reply, fn(&mut CacheSettings), &'a str);
-    let rows: Vec<Row> = vec![
+    let rows: Vec<Bound> = vec![
         (
             "faults 69 endless body",
             &bytes,
@@ -305,41 +319,68 @@ async fn sizes_are_bounded() {
             |settings| settings.limits.compressed_bytes = 200_000,
             "source is too large: the download is larger than 200000 bytes; raise --source-cache-size",
         ),
+    ];
+    check_bounds(rows).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trees_are_bounded() {
+    let bomb = tarball(&[("zeros", &vec![0; 5 << 20])]);
+    let many: Vec<String> = (0..20).map(|n| format!("file-{n}")).collect();
+    let many: Vec<(&str, &[u8])> = many.iter().map(|name| (name.as_str(), &b""[..])).collect();
+    let many = tarball(&many);
+    let deep: Vec<String> = ["0", "1", "a", "b"].iter().map(|top| format!("{top}{}/f", "/d".repeat(30))).collect();
+    let deep: Vec<(&str, &[u8])> = deep.iter().map(|name| (name.as_str(), &b""[..])).collect();
+    let deep = tarball(&deep);
+    let rows: Vec<Bound> = vec![
         (
             "faults 29 gzip bomb",
             &bomb,
             Reply::ok(&bomb),
             |settings| settings.limits.uncompressed_bytes = 2 << 20,
-            "source is too large: it unpacks to more than 2097152 bytes; raise --source-cache-size",
+            "source is too large: tar entry \"zeros\" takes the tarball over 2097152 bytes when unpacked; raise --source-cache-size",
         ),
         (
             "faults 29 a declared size over the cache",
             &bomb,
             Reply::ok(&bomb),
             |settings| settings.max_bytes = 1 << 20,
-            "source is too large: tar entry \"zeros\": its files and index need more than the 1048576 bytes of the source cache; raise --source-cache-size",
+            "source is too large: tar entry \"zeros\" needs more than all 1048576 bytes of the source cache; raise --source-cache-size",
         ),
         (
             "faults 29 entries",
             &many,
             Reply::ok(&many),
             |settings| settings.limits.entries = 10,
-            "source is too large: tar entry \"file-10\" is one more than the 10 that a source may have; raise --source-cache-entries",
+            "source is too large: tar entry \"file-10\" is over the 10 files and directories that a source may have; raise --source-cache-entries",
+        ),
+        (
+            "faults 29 entries over the cache",
+            &many,
+            Reply::ok(&many),
+            |settings| settings.max_entries = 5,
+            "source is too large: tar entry \"file-5\" is over all 5 entries of the source cache; raise --source-cache-entries",
+        ),
+        (
+            "faults 29 directories that only paths name",
+            &deep,
+            Reply::ok(&deep),
+            |settings| settings.limits.entries = 100,
+            "source is too large: tar entry \"b/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/f\" is over the 100 files and directories that a source may have; raise --source-cache-entries",
         ),
     ];
-    for (row, bytes, reply, change, message) in rows {
-        let folder = tempfile::tempdir().unwrap();
-        let cache = cache(folder.path(), change);
-        let server = Server::start(move |_, _| reply.clone()).await;
-        let error = cache.get(&request(&server, "/x", bytes)).await.map(drop).unwrap_err();
-        assert_eq!(
-            (error.to_string().as_str(), Failure::from(error).reason),
-            (message, Reason::SourceTooLarge),
-            "row {row}"
-        );
-        assert_eq!(server.requests().len(), 1, "row {row}");
-        until(&cache, row, |stats| (stats.bytes, stats.entries) == (0, 0)).await;
-    }
+    check_bounds(rows).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_stops_coming_is_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = cache(folder.path(), |settings| settings.idle_timeout = Duration::from_secs(1));
+    let bytes = tarball(&[("a", b"1")]);
+    let (stall, good) = (Reply::stall(&bytes, 40), Reply::ok(&bytes));
+    let server = Server::start(move |count, _| if count == 0 { stall.clone() } else { good.clone() }).await;
+    assert!(cache.get(&request(&server, "/x", &bytes)).await.unwrap().downloaded);
+    assert!(server.requests().len() >= 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -430,7 +471,7 @@ async fn a_download_ends_with_its_last_waiter() {
         let (cache, target) = (cache.clone(), target.clone());
         tokio::spawn(async move { cache.get(&target).await.map(drop) })
     };
-    until(&cache, "unpacking has begun", |stats| stats.entries == 2).await;
+    until(&cache, "unpacking has begun", |stats| stats.bytes > 1 << 20).await;
     call.abort();
     assert!(call.await.unwrap_err().is_cancelled());
     until(&cache, "nothing is left", |stats| (stats.in_flight, stats.bytes, stats.entries) == (0, 0, 0)).await;

@@ -44,8 +44,13 @@ impl StagedFile {
                 break;
             }
         }
-        let (folder, unsynced, name, file) =
-            outcome.map_err(|cause| StorageError::io("write", place(&root, dir), cause))?;
+        let (folder, unsynced, name, file) = outcome.map_err(|cause| match cause {
+            Errno::NOENT => StorageError::Unusable {
+                place: root.path().display().to_string(),
+                problem: "is not there any more: mount the volume again or create the folder".into(),
+            },
+            cause => StorageError::io("write", place(&root, dir), cause),
+        })?;
         step("temporary file made");
         Ok(Self { root, dir: dir.clone(), folder, unsynced, file, temporary: Some(name) })
     }

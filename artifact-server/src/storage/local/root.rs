@@ -5,6 +5,7 @@ use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use parking_lot::{Mutex, RwLock};
@@ -30,7 +31,7 @@ pub(super) struct Root {
     /// Shared syncs of the folders above the artifacts' own: all artifacts of a namespace wait for the same ones.
     parents: Mutex<HashMap<String, Arc<SharedSync>>>,
     /// Held for the life of the server.
-    _lock: OwnedFd,
+    lock: OwnedFd,
 }
 
 struct Handle {
@@ -62,7 +63,7 @@ impl Root {
             stripes: Stripes::new(),
             durable: Mutex::default(),
             parents: Mutex::default(),
-            _lock: lock,
+            lock,
         })
     }
 
@@ -149,6 +150,13 @@ impl Root {
     }
 }
 
+impl Drop for Root {
+    fn drop(&mut self) {
+        // Closing would do, but a child that is being started may hold the same handle for a moment.
+        let _ = flock(&self.lock, FlockOperation::Unlock);
+    }
+}
+
 impl Handle {
     fn open(path: &Path) -> Result<Self, Errno> {
         let fd = openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
@@ -171,13 +179,34 @@ fn make_state_folder(root: &OwnedFd) -> Result<Folder, Errno> {
     )?))
 }
 
+/// How long to wait for another server's lock: one second.
+const LOCK_ATTEMPTS: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
+
+/// Files are their owner's alone.
+const FILE: Mode = Mode::RUSR.union(Mode::WUSR);
+
 /// Two servers on one volume would remove each other's files. Making the lock file also proves that the volume can be written.
 fn lock(root: &OwnedFd, path: &Path) -> Result<OwnedFd, StorageError> {
     let failed = |cause: Errno| StorageError::io("write to storage path", path.display(), cause);
     let folder = make_state_folder(root).map_err(failed)?;
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = openat(folder.fd(), "lock", flags, Mode::RUSR | Mode::WUSR).map_err(failed)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    // Open for writing it would keep the volume from being remounted read-only; but network file systems want it so.
+    let open = |access| openat(folder.fd(), "lock", access | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC, FILE);
+    let mut file = open(OFlags::RDONLY).map_err(failed)?;
+    let mut outcome = flock(&file, FlockOperation::NonBlockingLockExclusive);
+    if outcome == Err(Errno::BADF) {
+        file = open(OFlags::RDWR).map_err(failed)?;
+        outcome = flock(&file, FlockOperation::NonBlockingLockExclusive);
+    }
+    // One that was just killed may take a moment to be gone.
+    for _ in 0..LOCK_ATTEMPTS {
+        if outcome != Err(Errno::WOULDBLOCK) {
+            break;
+        }
+        std::thread::sleep(LOCK_PAUSE);
+        outcome = flock(&file, FlockOperation::NonBlockingLockExclusive);
+    }
+    match outcome {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => {
             return Err(StorageError::Unusable {

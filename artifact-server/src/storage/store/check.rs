@@ -22,13 +22,15 @@ impl Store {
         if self.is_as_known(path)? {
             return Ok(());
         }
-        match self.index.get(path) {
-            // A new file that nobody asked for is hashed when somebody asks, unless its record says whose it is.
-            None if self.storage.record(path)?.is_none() => {
-                if let Some(head) = self.storage.head(path)? {
-                    let state = State::Unrecorded(head);
-                    self.index.insert(path, Entry { state, returned: Instant::now(), current: false });
-                }
+        let unrecorded = match self.index.get(path) {
+            None => self.storage.record(path)?.is_none(),
+            Some(entry) => matches!(entry.state, State::Unrecorded(_)),
+        };
+        match self.storage.head(path)? {
+            // Not one of ours: it is hashed when somebody asks for it.
+            Some(head) if unrecorded => {
+                let state = State::Unrecorded(head);
+                self.index.insert(path, Entry { state, returned: Instant::now(), current: false });
             }
             _ => {
                 self.examine(path)?;

@@ -95,10 +95,7 @@ impl Store {
                 stamp: object.head.stamp.clone(),
             },
         });
-        if let Err(error) = self.storage.put_record(path, &record) {
-            // Then it is hashed again after the next restart.
-            tracing::warn!(path = %path, %error, "the record of an intact file could not be written");
-        }
+        self.moved.lock().insert(path.clone());
         if self.index.get(path).is_some() {
             self.index.update(path, record.clone());
         } else {
@@ -107,6 +104,19 @@ impl Store {
             self.events.send(EventKind::Stored, Some(path), &record.owner);
         }
         record
+    }
+
+    /// Writes the records of files that were hashed since the last call. Whoever asked for the files did not have to wait for this;
+    /// what is lost with a crash is hashed again.
+    pub fn save_stamps(&self) {
+        let moved = std::mem::take(&mut *self.moved.lock());
+        for path in moved {
+            let _one = self.stripes.lock(path.dir());
+            let Some(record) = self.index.record(&path) else { continue };
+            if let Err(error) = self.storage.put_record(&path, &record) {
+                tracing::warn!(path = %path, %error, "the record of an intact file could not be written");
+            }
+        }
     }
 
     /// Takes a file with wrong bytes out of service and removes it.
@@ -128,7 +138,7 @@ impl Store {
         self.events.send(EventKind::Corrupted, Some(path), owner);
     }
 
-    /// Forgets a file that is gone, and says so if anybody could have known of it.
+    /// Forgets a file that is gone, and says so if it was one of ours.
     pub(super) fn lose(&self, path: &ArtifactPath, known: Option<Entry>) {
         let Some(entry) = known else { return };
         self.index.remove(path);
@@ -136,7 +146,8 @@ impl Store {
         if let Err(error) = self.storage.delete(path) {
             tracing::debug!(path = %path, %error, "the record of a lost file could not be removed");
         }
-        if !matches!(entry.state, State::Corrupted(_)) {
+        // Nobody was ever told of a file without a record.
+        if matches!(entry.state, State::Recorded(_)) {
             tracing::warn!(path = %path, owner = entry.owner(), "a stored file has disappeared behind the server's back");
             self.events.send(EventKind::Lost, Some(path), entry.owner());
         }

@@ -3,11 +3,15 @@
 //!
 //! All methods but [`Store::lock`] block. One store for each process.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use weir_proto::{Algorithm, ArtifactDir, ArtifactPath};
 
@@ -21,8 +25,12 @@ mod index;
 mod lock;
 mod put;
 #[cfg(test)]
+mod rigged;
+#[cfg(test)]
 mod tests;
 mod verify;
+#[cfg(test)]
+mod volume_tests;
 
 pub use collect::{Filter, Listed};
 pub use events::{EventKind, StoreEvent, Subscription};
@@ -45,6 +53,8 @@ pub struct Store {
     /// Serialises what must see an artifact's files and change them in one step. Held for milliseconds, or while one file is hashed.
     stripes: Stripes,
     next_sequence: AtomicU64,
+    /// Files whose records in the storage are older than what is known of them.
+    moved: Mutex<BTreeSet<ArtifactPath>>,
     swept: Swept,
 }
 
@@ -91,6 +101,7 @@ impl Store {
             locks: Locks::default(),
             stripes: Stripes::new(),
             next_sequence: AtomicU64::new(last.saturating_add(1)),
+            moved: Mutex::default(),
             swept,
         }))
     }

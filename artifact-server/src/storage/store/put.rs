@@ -139,8 +139,10 @@ impl Store {
     fn take_over(&self, request: &Put) -> Result<(), StorageError> {
         let owner = request.owner.to_string();
         for (path, entry) in self.index.artifact(&request.dir) {
-            if let Some(record) = entry.record().filter(|record| record.owner != owner) {
-                self.rewrite(&path, Record { owner: owner.clone(), ..(**record).clone() })?;
+            let Some(record) = entry.record().filter(|record| record.owner != owner) else { continue };
+            match self.rewrite(&path, Record { owner: owner.clone(), ..(**record).clone() }) {
+                Err(StorageError::NotFound(_)) => self.lose(&path, Some(entry)),
+                other => drop(other?),
             }
         }
         Ok(())

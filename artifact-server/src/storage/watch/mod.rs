@@ -165,6 +165,7 @@ impl Looker {
             let armed = self.events.is_none() && now >= self.next_arm && self.arm();
             if pending.overflow || pending.broken.is_some() || replaced || armed || now >= self.next_scan {
                 self.look(self.store.check_below(&Prefix::all()));
+                self.store.save_stamps();
                 self.next_scan = Instant::now() + self.interval();
             } else {
                 self.look_at(pending.files, pending.folders);

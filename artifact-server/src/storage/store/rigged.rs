@@ -1,0 +1,93 @@
+//! A storage whose reads a test can follow and disturb. Everything else is done by the storage below.
+
+use std::{io, sync::Arc};
+
+use weir_proto::{ArtifactDir, ArtifactPath};
+
+use super::super::{Body, Head, Memory, Object, Prefix, Record, Stage, Stamp, Storage, StorageError, Swept};
+use crate::tree::ReadAt;
+
+/// Called before each read of bytes.
+type OnRead = Arc<dyn Fn(&Memory, &ArtifactPath) -> io::Result<()> + Send + Sync>;
+
+pub(super) struct Rigged {
+    pub(super) memory: Memory,
+    pub(super) on_read: OnRead,
+}
+
+struct Disturbed {
+    memory: Memory,
+    on_read: OnRead,
+    path: ArtifactPath,
+    body: Arc<dyn Body>,
+}
+
+impl ReadAt for Disturbed {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        (self.on_read)(&self.memory, &self.path)?;
+        self.body.read_exact_at(buffer, offset)
+    }
+}
+
+impl Body for Disturbed {
+    /// As an open file would tell: the stamp of what is under the key now.
+    fn stamp(&self) -> io::Result<Stamp> {
+        let head = self.memory.head(&self.path).map_err(io::Error::other)?;
+        head.map(|head| head.stamp).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+impl Storage for Rigged {
+    fn location(&self) -> String {
+        self.memory.location()
+    }
+
+    fn stage(&self, dir: &ArtifactDir) -> Result<Box<dyn Stage>, StorageError> {
+        self.memory.stage(dir)
+    }
+
+    fn open(&self, path: &ArtifactPath) -> Result<Option<Object>, StorageError> {
+        let (memory, on_read) = (self.memory.clone(), self.on_read.clone());
+        let opened = self.memory.open(path)?;
+        Ok(opened.map(|Object { head, body }| Object {
+            head,
+            body: Arc::new(Disturbed { memory, on_read, path: path.clone(), body }),
+        }))
+    }
+
+    fn head(&self, path: &ArtifactPath) -> Result<Option<Head>, StorageError> {
+        self.memory.head(path)
+    }
+
+    fn record(&self, path: &ArtifactPath) -> Result<Option<Record>, StorageError> {
+        self.memory.record(path)
+    }
+
+    fn put_record(&self, path: &ArtifactPath, record: &Record) -> Result<(), StorageError> {
+        self.memory.put_record(path, record)
+    }
+
+    fn list(&self, prefix: &Prefix) -> Result<Vec<(ArtifactPath, Head)>, StorageError> {
+        self.memory.list(prefix)
+    }
+
+    fn delete(&self, path: &ArtifactPath) -> Result<bool, StorageError> {
+        self.memory.delete(path)
+    }
+
+    fn clear(&self, dir: &ArtifactDir) -> Result<(), StorageError> {
+        self.memory.clear(dir)
+    }
+
+    fn sweep(&self) -> Result<Swept, StorageError> {
+        self.memory.sweep()
+    }
+
+    fn state(&self, name: &str) -> Result<Option<Vec<u8>>, StorageError> {
+        self.memory.state(name)
+    }
+
+    fn put_state(&self, name: &str, bytes: &[u8]) -> Result<(), StorageError> {
+        self.memory.put_state(name, bytes)
+    }
+}

@@ -85,6 +85,18 @@ fn the_controller_takes_its_arguments_from_the_manifest() {
     assert!(config.storage.advertised_address.starts_with("source-watcher-shard1."), "the last one wins");
 }
 
+/// What a scrape of the controller has, by the names that Prometheus will know.
+#[test]
+fn every_metric_of_the_controller_is_documented() {
+    let (document, scrape) = (operating(), weir_controller::metrics::Metrics::new(1).text().unwrap());
+    let types = scrape.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let names: Vec<_> =
+        types.map(|(name, kind)| if kind == "counter" { format!("{name}_total") } else { name.to_owned() }).collect();
+    assert!(names.len() > 10, "only {names:?}");
+    let missing: Vec<_> = names.iter().filter(|name| !document.contains(&format!("`{name}"))).collect();
+    assert!(missing.is_empty(), "docs/operating.md lacks {missing:?}");
+}
+
 /// Every word in the sources that looks like a metric's name.
 #[test]
 fn every_metric_is_documented() {

@@ -127,13 +127,13 @@ fn cache_settings(sources: &Sources) -> CacheSettings {
     let Sources { folder, cache_bytes, max_bytes, max_entries, max_depth, http_retry } = sources.clone();
     let settings = CacheSettings::new(folder, cache_bytes);
     let limits = Limits {
-        compressed_bytes: settings.limits.compressed_bytes.min(max_bytes),
-        uncompressed_bytes: settings.limits.uncompressed_bytes.min(max_bytes),
-        entries: settings.limits.entries.min(max_entries),
-        depth: settings.limits.depth.min(max_depth),
+        compressed_bytes: max_bytes,
+        uncompressed_bytes: max_bytes,
+        entries: max_entries,
+        depth: max_depth,
         ..settings.limits
     };
-    CacheSettings { limits, http_retry, ..settings }
+    CacheSettings { limits, max_entries: settings.max_entries.max(max_entries), http_retry, ..settings }
 }
 
 /// Follows the store for the metrics.

@@ -66,3 +66,31 @@ impl From<SourceError> for Failure {
         Self::new(reason, error.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_has_its_reason() {
+        let text = String::new;
+        let system = |number| SourceError::storage(&std::io::Error::from_raw_os_error(number));
+        let rows = [
+            ("URL", SourceError::InvalidUrl { url: text(), cause: text() }, Reason::InvalidRequest),
+            ("404", SourceError::NotFound, Reason::SourceNotFound),
+            ("download", SourceError::Unavailable(text()), Reason::SourceUnavailable),
+            ("digest", SourceError::Digest(text()), Reason::SourceDigestMismatch),
+            ("tarball", SourceError::Refused(text()), Reason::SourceRefused),
+            ("limits", SourceError::TooLarge(text()), Reason::SourceTooLarge),
+            ("in use", SourceError::Busy, Reason::CacheBusy),
+            ("faults 4 ENOSPC", system(28), Reason::StorageFull),
+            ("faults 5 EDQUOT", system(122), Reason::StorageFull),
+            ("faults 6 EROFS", system(30), Reason::StorageFailed),
+            ("faults 7 EIO", system(5), Reason::StorageFailed),
+        ];
+        for (row, error, reason) in rows {
+            let message = error.to_string();
+            assert_eq!(Failure::from(error), Failure::new(reason, message), "row {row}");
+        }
+    }
+}

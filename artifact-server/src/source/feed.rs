@@ -6,7 +6,7 @@ use bytes::{Buf as _, Bytes};
 use tokio::sync::mpsc;
 
 /// Pieces of a download that may wait to be unpacked. A piece is what one read of the socket returned.
-const WAITING: usize = 8;
+const WAITING: usize = 4;
 
 /// Opens a pipe. Dropping the sender is the end of the stream; dropping the feed makes sends fail.
 pub(super) fn pipe() -> (mpsc::Sender<Bytes>, Feed) {

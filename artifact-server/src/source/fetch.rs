@@ -7,7 +7,7 @@ use futures::StreamExt as _;
 use http::uri::Authority;
 use reqwest::{Response, StatusCode, Url, header::RETRY_AFTER, redirect};
 use tokio::{
-    sync::mpsc,
+    sync::{Semaphore, mpsc},
     task::{JoinError, JoinHandle},
 };
 use weir_proto::Digest;
@@ -21,6 +21,9 @@ use super::{
 };
 use crate::hash::Hasher;
 
+/// Downloads at a time. Each takes some MiB of memory for the pieces that wait to be unpacked.
+const AT_ONCE: usize = 16;
+
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
 
@@ -31,6 +34,8 @@ pub(super) struct Fetcher {
     folder: PathBuf,
     limits: Limits,
     waits: Waits,
+    /// One for each download that may run. Waiting for one is safe: a download that runs waits for nobody's source.
+    turns: Semaphore,
 }
 
 /// Where a source is and what it must hash to.
@@ -53,7 +58,7 @@ impl Fetcher {
             .build()
             .map_err(|error| SourceError::Storage(format!("no HTTP client: {}", chain(&error))))?;
         let CacheSettings { folder, limits, waits, .. } = settings;
-        Ok(Self { client, folder: folder.clone(), limits: *limits, waits: *waits })
+        Ok(Self { client, folder: folder.clone(), limits: *limits, waits: *waits, turns: Semaphore::new(AT_ONCE) })
     }
 
     /// Downloads, verifies and unpacks a source, with retries.
@@ -63,6 +68,8 @@ impl Fetcher {
     }
 
     async fn attempt(&self, target: &Target, shelf: &Arc<Shelf>) -> Result<Source, Failed> {
+        // Given back between tries, so that a server that is away does not hold up the others.
+        let _turn = self.turns.acquire().await;
         let response = self.open(&target.url).await?;
         self.receive(response, &target.digest, shelf).await
     }
@@ -123,7 +130,7 @@ impl Fetcher {
         if size <= max {
             return Ok(());
         }
-        let text = format!("the download is larger than {max} bytes; raise --source-cache-size");
+        let text = format!("the download is larger than {max} bytes; raise --source-max-size");
         Err(Failed::ForGood(SourceError::TooLarge(text)))
     }
 }

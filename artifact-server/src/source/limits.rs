@@ -42,7 +42,7 @@ impl Limits {
             return Ok(());
         }
         let text =
-            format!("is over the {max} files and directories that a source may have; raise --source-cache-entries");
+            format!("is over the {max} files and directories that a source may have; raise --source-max-entries");
         Err(SourceError::TooLarge(text))
     }
 }

@@ -24,7 +24,10 @@ pub(super) fn clean(name: &[u8], limits: &Limits) -> Result<Option<TreePath>, So
     }
     let path = parts.join(&b'/');
     if parts.len() > limits.depth {
-        return Err(SourceError::TooLarge(format!("is more than {} directories deep", limits.depth)));
+        return Err(SourceError::TooLarge(format!(
+            "is more than {} directories deep; raise --source-max-depth",
+            limits.depth
+        )));
     }
     if path.len() > limits.path_bytes {
         return Err(SourceError::TooLarge(format!("has a path of more than {} bytes", limits.path_bytes)));
@@ -102,7 +105,7 @@ mod tests {
             ("faults 25: trailing slash", b"a/", Ok(Some("a"))),
             ("faults 25: NUL", b"a\0b", bad(r#""a\x00b""#)),
             ("faults 32: newline is kept", b"a\nb", Ok(Some("a\nb"))),
-            ("faults 29: deep", b"a/b/c/d/e", Err("is more than 4 directories deep".into())),
+            ("faults 29: deep", b"a/b/c/d/e", Err("is more than 4 directories deep; raise --source-max-depth".into())),
             ("faults 29: just deep enough", b"a/b/c/d", Ok(Some("a/b/c/d"))),
             ("faults 25: long component", b"123456789", Err("has a name of more than 8 bytes".into())),
             ("faults 25: longest component", b"12345678", Ok(Some("12345678"))),

@@ -147,7 +147,7 @@ impl Charge {
             return Err(SourceError::TooLarge(text));
         }
         if self.entries.load(Relaxed) + entries > max_entries {
-            let text = format!("is over all {max_entries} entries of the source cache; raise --source-cache-entries");
+            let text = format!("is over all {max_entries} entries of the source cache; raise --source-max-entries");
             return Err(SourceError::TooLarge(text));
         }
         while !self.shelf.try_take(bytes, entries) {

@@ -210,7 +210,7 @@ impl<R: BufRead> Read for Gunzip<R> {
         self.decoded += length as u64;
         if self.decoded > self.max {
             return Err(io::Error::other(SourceError::TooLarge(format!(
-                "takes the tarball over {} bytes when unpacked; raise --source-cache-size",
+                "takes the tarball over {} bytes when unpacked; raise --source-max-size",
                 self.max
             ))));
         }

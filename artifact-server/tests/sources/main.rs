@@ -310,14 +310,14 @@ async fn downloads_are_bounded() {
             &bytes,
             Reply::endless(&bytes),
             |settings| settings.limits.compressed_bytes = 400_000,
-            "source is too large: the download is larger than 400000 bytes; raise --source-cache-size",
+            "source is too large: the download is larger than 400000 bytes; raise --source-max-size",
         ),
         (
             "faults 69 a length over the limit is refused at once",
             &bytes,
             Reply::ok(&bytes),
             |settings| settings.limits.compressed_bytes = 200_000,
-            "source is too large: the download is larger than 200000 bytes; raise --source-cache-size",
+            "source is too large: the download is larger than 200000 bytes; raise --source-max-size",
         ),
     ];
     check_bounds(rows).await;
@@ -338,7 +338,7 @@ async fn trees_are_bounded() {
             &bomb,
             Reply::ok(&bomb),
             |settings| settings.limits.uncompressed_bytes = 2 << 20,
-            "source is too large: tar entry \"zeros\" takes the tarball over 2097152 bytes when unpacked; raise --source-cache-size",
+            "source is too large: tar entry \"zeros\" takes the tarball over 2097152 bytes when unpacked; raise --source-max-size",
         ),
         (
             "faults 29 a declared size over the cache",
@@ -352,21 +352,21 @@ async fn trees_are_bounded() {
             &many,
             Reply::ok(&many),
             |settings| settings.limits.entries = 10,
-            "source is too large: tar entry \"file-10\" is over the 10 files and directories that a source may have; raise --source-cache-entries",
+            "source is too large: tar entry \"file-10\" is over the 10 files and directories that a source may have; raise --source-max-entries",
         ),
         (
             "faults 29 entries over the cache",
             &many,
             Reply::ok(&many),
             |settings| settings.max_entries = 5,
-            "source is too large: tar entry \"file-5\" is over all 5 entries of the source cache; raise --source-cache-entries",
+            "source is too large: tar entry \"file-5\" is over all 5 entries of the source cache; raise --source-max-entries",
         ),
         (
             "faults 29 directories that only paths name",
             &deep,
             Reply::ok(&deep),
             |settings| settings.limits.entries = 100,
-            "source is too large: tar entry \"b/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/f\" is over the 100 files and directories that a source may have; raise --source-cache-entries",
+            "source is too large: tar entry \"b/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/f\" is over the 100 files and directories that a source may have; raise --source-max-entries",
         ),
     ];
     check_bounds(rows).await;
@@ -530,4 +530,50 @@ async fn what_is_held_is_not_evicted() {
     assert_eq!(start[..], noise(1000, 2));
     assert!(!cache.get(&requests[2]).await.unwrap().downloaded);
     assert_eq!(server.requests(), ["/0", "/1", "/2", "/2", "/3", "/3"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixteen_downloads_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = cache(folder.path(), |_| {});
+    let tarballs: Vec<Vec<u8>> = (0..20).map(|n: u32| tarball(&[("a", &n.to_le_bytes())])).collect();
+    let gate = Gate::default();
+    let replies: Vec<Reply> = tarballs.iter().map(|tarball| Reply::ok(tarball).behind(&gate)).collect();
+    let server = Server::start(move |_, path| replies[path[1..].parse::<usize>().unwrap()].clone()).await;
+    let calls: Vec<_> = tarballs
+        .iter()
+        .enumerate()
+        .map(|(n, tarball)| {
+            let (cache, target) = (cache.clone(), request(&server, &format!("/{n}"), tarball));
+            tokio::spawn(async move { cache.get(&target).await.map(drop) })
+        })
+        .collect();
+    until(&cache, "all have started", |stats| stats.in_flight == 20).await;
+    until(&cache, "sixteen have asked", |_| server.requests().len() >= 16).await;
+    assert_eq!(server.requests().len(), 16);
+    gate.open();
+    for call in calls {
+        assert_eq!(call.await.unwrap(), Ok(()));
+    }
+    assert_eq!((server.requests().len(), cache.stats().downloads), (20, 20));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_can_not_be_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let error = SourceCache::new(CacheSettings::new(&file, 1 << 20)).map(drop).unwrap_err();
+    let start = format!("source cache failed: can not prepare the folder {}: ", file.display());
+    assert!(error.to_string().starts_with(&start), "{error}");
+
+    // The folder goes away while the server runs.
+    let gone = folder.path().join("gone");
+    let cache = cache(&gone, |_| {});
+    std::fs::remove_dir(&gone).unwrap();
+    let bytes = tarball(&[("a", b"1")]);
+    let body = bytes.clone();
+    let server = Server::start(move |_, _| Reply::ok(&body)).await;
+    let failure = Failure::from(cache.get(&request(&server, "/x", &bytes)).await.map(drop).unwrap_err());
+    assert_eq!(failure.reason, Reason::StorageFailed, "{failure}");
 }

@@ -238,7 +238,9 @@ fn refused_trees() -> Vec<Row> {
         (
             "faults 29 too deep",
             vec![one("1/2/3/4/5/6")],
-            Err(r#"source is too large: tar entry "1/2/3/4/5/6" is more than 5 directories deep"#),
+            Err(
+                r#"source is too large: tar entry "1/2/3/4/5/6" is more than 5 directories deep; raise --source-max-depth"#,
+            ),
         ),
         (
             "faults 29 a size that is only declared",

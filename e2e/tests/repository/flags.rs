@@ -92,7 +92,7 @@ fn every_metric_of_the_controller_is_documented() {
     let types = scrape.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
     let names: Vec<_> =
         types.map(|(name, kind)| if kind == "counter" { format!("{name}_total") } else { name.to_owned() }).collect();
-    assert!(names.len() > 10, "only {names:?}");
+    assert!(names.len() >= 10, "only {names:?}");
     let missing: Vec<_> = names.iter().filter(|name| !document.contains(&format!("`{name}"))).collect();
     assert!(missing.is_empty(), "docs/operating.md lacks {missing:?}");
 }

@@ -10,6 +10,7 @@ pub mod log;
 pub mod metrics;
 pub mod plan;
 pub mod reconcile;
+pub mod requests;
 pub mod schedule;
 pub mod server;
 pub mod sweep;

@@ -95,15 +95,15 @@ impl Metrics {
         let most = Gauge::<i64>::default();
         most.set(i64::try_from(concurrent).unwrap_or(i64::MAX));
         let registry = &mut self.registry;
+        let name = |rest: &str| format!("controller_runtime_{rest}");
         let reconcile = "Reconciles by result";
-        registry.register("controller_runtime_reconcile", reconcile, self.results.clone());
+        registry.register(name("reconcile"), reconcile, self.results.clone());
         registry.register("weir_reconcile_failures", "Failed reconciles by cause", self.causes.clone());
         registry.register("rest_client_requests", "Requests to kube-apiserver", self.requests.clone());
         registry.register("weir_events_written", "Kubernetes events written", self.events.written.clone());
         registry.register("weir_events_dropped", "Kubernetes events lost", self.events.dropped.clone());
         let label = std::iter::once(("controller".into(), CONTROLLER.into()));
         let labelled = registry.sub_registry_with_labels(label);
-        let name = |rest: &str| format!("controller_runtime_{rest}");
         labelled.register(name("reconcile_errors"), "Reconciles that failed", self.errors.clone());
         let terminal = "Reconciles that failed until the spec changes";
         labelled.register(name("terminal_reconcile_errors"), terminal, self.terminal.clone());

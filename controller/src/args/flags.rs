@@ -47,6 +47,9 @@ pub(super) struct Work {
     /// Spread of the hourly reconcile in per cent either way, less than 100
     #[arg(long, default_value = "5", value_name = "PERCENT", allow_hyphen_values = true)]
     pub(super) interval_jitter_percentage: u8,
+    /// When the origin revision of an artifact moves: with its content, or always with its source
+    #[arg(long, default_value = "content", value_name = "content|always", value_parser = ["content", "always"])]
+    pub(super) origin_revision: String,
     /// Refuse sources in other namespaces
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
         value_name = "BOOL", value_parser = go_bool, action = ArgAction::Set)]

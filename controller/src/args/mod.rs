@@ -17,7 +17,7 @@ pub use listen::Listen;
 
 use crate::{
     log::{Encoding, Level},
-    plan::requeue::Backoff,
+    plan::{output::Origin, requeue::Backoff},
 };
 
 /// Everything the controller needs to know, checked.
@@ -33,6 +33,8 @@ pub struct Config {
     pub backoff: Backoff,
     /// Jitter of the hourly reconcile in per cent, less than 100.
     pub jitter: u8,
+    /// When the origin revision of an artifact moves.
+    pub origin: Origin,
     /// Refuse sources in other namespaces.
     pub no_cross_namespace: bool,
     /// Only this namespace is watched; `None`: all.
@@ -159,6 +161,7 @@ impl Config {
                 max: duration("max-retry-delay", max_retry_delay)?,
             },
             jitter: work.interval_jitter_percentage,
+            origin: if work.origin_revision == "always" { Origin::Always } else { Origin::WithContent },
             no_cross_namespace: work.no_cross_namespace_refs,
             namespace: namespace(watch_all_namespaces, surroundings)?,
             artifact_server: storage.artifact_server.clone(),

@@ -11,6 +11,7 @@ pub mod metrics;
 pub mod plan;
 pub mod reconcile;
 pub mod requests;
+pub mod run;
 pub mod schedule;
 pub mod server;
 pub mod sweep;

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{Instrument as _, error, info_span};
+use tracing::{Instrument as _, error, error_span};
 
 use crate::{
     api::{
@@ -24,6 +24,7 @@ use crate::{
         artifact_generator::{ArtifactGenerator, GROUP, KIND},
     },
     error::{Next, ReconcileError},
+    metrics::Outcome,
     plan::requeue::Backoff,
     reconcile::{Context, reconcile},
     watch::Trigger,
@@ -85,7 +86,7 @@ fn run(
     context: Arc<Context>,
     failures: Arc<Failures>,
 ) -> BoxFuture<'static, Result<Action, ReconcileError>> {
-    let span = info_span!(
+    let span = error_span!(
         "reconcile",
         controller = KIND.to_lowercase(),
         controllerGroup = GROUP,
@@ -94,16 +95,31 @@ fn run(
         name = key.name,
         reconcileID = %uuid::Uuid::new_v4(),
     );
-    let task = async move {
-        let result = reconcile(&context, &key).await;
+    async move {
+        let running = context.metrics.running();
+        let task = {
+            let (key, context) = (key.clone(), context.clone());
+            tokio::spawn(async move { reconcile(&context, &key).await }.in_current_span())
+        };
+        let ended = AbortOnDropHandle::new(task).await;
+        let result = ended.unwrap_or_else(|error| Err(ReconcileError::Panic(error.to_string())));
         match &result {
             Ok(_) => failures.forget(&key),
             Err(error) => error!(%error, "Reconciler error"),
         }
+        running.finish(outcome(&result));
         result
-    };
-    let task = AbortOnDropHandle::new(tokio::spawn(task.instrument(span)));
-    task.map(|ended| ended.unwrap_or_else(|error| Err(ReconcileError::Panic(error.to_string())))).boxed()
+    }
+    .instrument(span)
+    .boxed()
+}
+
+fn outcome(result: &Result<Action, ReconcileError>) -> Outcome<'_> {
+    match result {
+        Ok(action) if *action == Action::await_change() => Outcome::Done,
+        Ok(_) => Outcome::RequeueAfter,
+        Err(error) => Outcome::Failed(error),
+    }
 }
 
 /// How often each generator has failed in a row.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use futures::TryStreamExt as _;
-use kube::{Api, Client, api::ListParams};
+use kube::api::ListParams;
 use tracing::info;
 use weir_proto::{
     ArtifactPath, Owner,
@@ -13,7 +13,7 @@ use weir_proto::{
 use crate::{
     api::{ObjectKey, artifact_generator::ArtifactGenerator, external_artifact::KIND},
     server::{Server, ServerError},
-    watch::{Cluster, feed::innermost},
+    watch::{Cluster, Scope, feed::innermost},
 };
 
 /// Why a sweep could not be done. It is tried again at the next connection.
@@ -29,8 +29,8 @@ pub enum SweepError {
 
 /// Lists the files of this controller, and removes those whose generator is proven absent: not in the caches, and not in a
 /// list that the API server gave afterwards, past any cache.
-pub async fn sweep(server: &Server, client: &Client, cluster: &Cluster) -> Result<(), SweepError> {
-    let mut files = server.list("").await?;
+pub async fn sweep(server: &Server, scope: &Scope, cluster: &Cluster) -> Result<(), SweepError> {
+    let mut files = server.list(scope.namespace.as_deref().unwrap_or_default()).await?;
     let mut found: BTreeMap<Owner, BTreeSet<ObjectKey>> = BTreeMap::new();
     while let Some(file) = files.try_next().await? {
         if let Some((owner, key)) = owned(&file).filter(|(owner, _)| cluster.generators.with_uid(owner.uid()).is_none())
@@ -41,7 +41,7 @@ pub async fn sweep(server: &Server, client: &Client, cluster: &Cluster) -> Resul
     if found.is_empty() {
         return Ok(());
     }
-    let alive = generator_uids(client).await?;
+    let alive = generator_uids(scope).await?;
     for (owner, keys) in found.into_iter().filter(|(owner, _)| !alive.contains(owner.uid())) {
         for ObjectKey { namespace, name } in keys {
             info!(owner = %owner, output = %ObjectKey::new(&namespace, &name), "removing files without a generator");
@@ -58,10 +58,9 @@ fn owned(file: &StoredFile) -> Option<(Owner, ObjectKey)> {
     Some((file.owner.parse().ok()?, ObjectKey::new(namespace, name)))
 }
 
-/// The UIDs of all generators of the cluster. No version is asked for, which makes the API server answer from its storage.
-async fn generator_uids(client: &Client) -> Result<HashSet<String>, kube::Error> {
-    let api: Api<ArtifactGenerator> = Api::all(client.clone());
-    let list = api.list_metadata(&ListParams::default()).await?;
+/// The UIDs of all generators in the scope. No version is asked for, which makes the API server answer from its storage.
+async fn generator_uids(scope: &Scope) -> Result<HashSet<String>, kube::Error> {
+    let list = scope.api::<ArtifactGenerator>().list_metadata(&ListParams::default()).await?;
     Ok(list.items.into_iter().filter_map(|object| object.metadata.uid).collect())
 }
 

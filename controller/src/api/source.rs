@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr};
 
 use kube::{
     Resource,
-    core::{NamespaceResourceScope, ObjectMeta},
+    core::{DynamicResourceScope, ObjectMeta},
 };
 use serde::{Deserialize, Serialize};
 
@@ -91,7 +91,7 @@ impl Source {
 
 impl Resource for Source {
     type DynamicType = SourceKind;
-    type Scope = NamespaceResourceScope;
+    type Scope = DynamicResourceScope;
 
     fn kind(kind: &SourceKind) -> Cow<'_, str> {
         kind.name().into()

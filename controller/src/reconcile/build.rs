@@ -33,8 +33,10 @@ impl Run<'_> {
     pub(super) async fn build(&self, observed: &Observed) -> Result<Built, ReconcileError> {
         let mut progress: Progress =
             self.generator.spec.artifacts.iter().map(|artifact| self.claim(artifact)).collect();
-        let free = (0..progress.len()).filter(|&index| progress[index].is_none()).collect();
-        self.build_and_publish(observed, free, &mut progress).await?;
+        let free: Vec<usize> = (0..progress.len()).filter(|&index| progress[index].is_none()).collect();
+        if !free.is_empty() {
+            self.build_and_publish(observed, free, &mut progress).await?;
+        }
         let artifacts = &self.generator.spec.artifacts;
         let entries = progress
             .into_iter()
@@ -108,7 +110,7 @@ impl Run<'_> {
         match result.outcome? {
             Outcome::Unchanged(artifact) | Outcome::Built(artifact) => {
                 if result.ignored_files > 0 {
-                    debug!(generator = %self.key, output = name, files = result.ignored_files, "left out by the ignore list");
+                    debug!(output = name, files = result.ignored_files, "left out by the ignore list");
                 }
                 let filename = artifact.path.rsplit('/').next().unwrap_or_default().to_owned();
                 let namespace = self.key.namespace.clone();
@@ -137,7 +139,6 @@ impl Run<'_> {
     fn say_sources(&self, ready: &v1::SourcesReady) {
         for source in &ready.sources {
             debug!(
-                generator = %self.key,
                 alias = source.alias,
                 downloaded = source.downloaded,
                 files = source.files,

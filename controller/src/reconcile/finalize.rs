@@ -49,7 +49,7 @@ pub(super) async fn finalize(run: &Run<'_>) -> Result<Action, ReconcileError> {
         Err(kube::Error::Api(status)) if status.code == 404 => {}
         Err(error) => return Err(ReconcileError::Finalizer(innermost(&error))),
     }
-    info!(generator = %run.key, "generator deleted, nothing of it is left");
+    info!("generator deleted, nothing of it is left");
     Ok(Action::await_change())
 }
 

@@ -24,6 +24,7 @@ use crate::{
     },
     error::ReconcileError,
     events::Recorder,
+    metrics::Metrics,
     plan::{output::Origin, validate::validate},
     server::Server,
     watch::{Cluster, Triggers},
@@ -44,6 +45,8 @@ pub struct Context {
     pub triggers: Triggers,
     /// Where events go.
     pub events: Recorder,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// What the flags say.
     pub settings: Settings,
     /// Bounds the writes of all runs together: [`WRITES_AT_ONCE`].
@@ -135,10 +138,10 @@ impl<'a> Run<'a> {
         validate(&self.generator.spec, &self.key.namespace, settings.no_cross_namespace)?;
         let observed = self.observe()?;
         let Some(drift) = self.detect(&observed).await? else {
-            info!(generator = %self.key, "No drift detected, {} artifact(s) up to date", self.generator.inventory().len());
+            info!("No drift detected, {} artifact(s) up to date", self.generator.inventory().len());
             return Ok(Ending::UpToDate);
         };
-        info!(generator = %self.key, reason = drift.reason(), "Reconciliation in progress");
+        info!(reason = drift.reason(), "Reconciliation in progress");
         let (progress, built) = tokio::join!(self.report_progress(), self.build(&observed));
         progress?;
         let built = built?;

@@ -52,7 +52,7 @@ impl Run<'_> {
     pub(super) async fn mark_lost(&self) {
         match self.verify().await {
             Ok(verdicts) => self.mark(&verdicts).await,
-            Err(error) => warn!(generator = %self.key, %error, "cannot verify artifacts after a failed run"),
+            Err(error) => warn!(%error, "cannot verify artifacts after a failed run"),
         }
     }
 
@@ -89,7 +89,7 @@ impl Run<'_> {
         let bad = self.generator.inventory().iter().zip(verdicts).filter(|(_, verdict)| **verdict != Verdict::Ok);
         let marks: Vec<_> = bad.map(|(entry, verdict)| self.mark_one(entry, *verdict)).collect();
         if !marks.is_empty() {
-            info!(generator = %self.key, files = marks.len(), "artifact files are lost, rebuilding");
+            info!(files = marks.len(), "artifact files are lost, rebuilding");
         }
         stream::iter(marks).buffer_unordered(super::WRITES_AT_ONCE).collect::<()>().await;
     }
@@ -103,7 +103,7 @@ impl Run<'_> {
         let Some(status) = output::lost(&observed, why, Timestamp::now()).filter(|_| is_ours) else { return };
         if let Err(error) = self.apply_status(&entry.name, &status).await {
             let error = crate::watch::feed::innermost(&error);
-            warn!(generator = %self.key, output = entry.name, error, "cannot take Ready from an output without file");
+            warn!(output = entry.name, error, "cannot take Ready from an output without file");
         }
     }
 

@@ -37,7 +37,7 @@ impl Run<'_> {
         let mut first = None;
         for (key, result) in results {
             match result {
-                Ok(()) => info!(generator = %self.key, output = key.name, "removed ExternalArtifact and its files"),
+                Ok(()) => info!(output = key.name, "removed ExternalArtifact and its files"),
                 Err(failure) => {
                     left.insert(key);
                     first.get_or_insert(failure);
@@ -66,8 +66,8 @@ impl Run<'_> {
         };
         match self.context.server.collect(&self.owner, entries.iter().map(collectable).collect()).await {
             Ok(removed) if removed.is_empty() => {}
-            Ok(removed) => info!(generator = %self.key, files = removed.len(), "collected old artifact files"),
-            Err(error) => warn!(generator = %self.key, %error, "cannot collect old artifact files, the next run will"),
+            Ok(removed) => info!(files = removed.len(), "collected old artifact files"),
+            Err(error) => warn!(%error, "cannot collect old artifact files, the next run will"),
         }
     }
 }

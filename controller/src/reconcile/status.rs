@@ -79,7 +79,7 @@ impl Run<'_> {
 
     /// A paused generator keeps its conditions; a new one is told that it is paused.
     pub(super) async fn report_paused(&self) -> Result<Action, ReconcileError> {
-        info!(generator = %self.key, "Reconciliation is disabled");
+        info!("Reconciliation is disabled");
         self.context.events.record(&self.generator, &Notice::paused());
         let situation = self.is_first.then_some(Situation::FirstPassPaused);
         let change = Change { situation, handled: true, ..Change::default() };
@@ -137,14 +137,14 @@ impl Run<'_> {
             let object = self.context.cluster.outputs.get(&key);
             let revision = object.as_ref().and_then(|object| object.artifact()).map_or("", |found| &found.revision);
             let notice = Notice::published(&key.namespace, &key.name, revision);
-            info!(generator = %self.key, "{}", notice.message);
+            info!("{}", notice.message);
             events.record(&self.generator, &notice);
         }
         let notice = match trouble {
             Some((reason, message)) => Notice::failed(reason, message),
             None => Notice::succeeded(artifacts),
         };
-        info!(generator = %self.key, "{}", notice.message);
+        info!("{}", notice.message);
         events.record(&self.generator, &notice);
         if let Some(notice) = Notice::changed(&changed) {
             events.record(&self.generator, &notice);
@@ -163,7 +163,7 @@ impl Run<'_> {
         });
         let change = Change { situation, inventory: Some(&inventory), handled: true, ..Change::default() };
         if let Err(error) = self.write_status(&change).await {
-            error!(generator = %self.key, error = innermost(&error), "failed to update status");
+            error!(error = innermost(&error), "failed to update status");
         }
         if let Some(reason) = failure.reason() {
             self.context.events.record(&self.generator, &Notice::failed(reason, message));

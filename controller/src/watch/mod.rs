@@ -8,10 +8,11 @@ pub mod sources;
 mod stored;
 mod triggers;
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use futures::{FutureExt as _, future::BoxFuture};
-use kube::{Api, Client};
+use kube::{Api, Client, Resource, core::NamespaceResourceScope, runtime::watcher::Event};
+use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 pub use generators::Generators;
@@ -25,7 +26,6 @@ use self::{
 };
 use crate::api::{
     ObjectKey,
-    artifact_generator::ArtifactGenerator,
     external_artifact::ExternalArtifact,
     source::{Source, SourceKey, SourceKind},
 };
@@ -50,15 +50,46 @@ struct Feeds {
 /// The watches themselves: futures that never end, to be spawned.
 pub type Watches = Vec<BoxFuture<'static, ()>>;
 
+/// Where to look: with a namespace only there.
+#[derive(Clone)]
+pub struct Scope {
+    /// The client.
+    pub client: Client,
+    /// `None`: the whole cluster.
+    pub namespace: Option<String>,
+}
+
+impl Scope {
+    /// The objects of a kind within the scope.
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        match &self.namespace {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        }
+    }
+
+    /// The sources of a kind within the scope.
+    fn sources(&self, kind: SourceKind) -> Api<Source> {
+        match &self.namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &kind),
+            None => Api::all_with(self.client.clone(), &kind),
+        }
+    }
+}
+
 /// Prepares the caches and the watches that fill them. News that matters goes to `triggers`.
-pub fn watch_cluster(client: &Client, triggers: &Triggers) -> (Arc<Cluster>, Watches) {
+pub fn watch_cluster(scope: &Scope, triggers: &Triggers) -> (Arc<Cluster>, Watches) {
     let (generators_state, generators) = watch::channel(FeedState::Starting);
     let (outputs_state, outputs) = watch::channel(FeedState::Starting);
     let kinds = SourceKind::ALL.into_iter().filter(|kind| *kind != SourceKind::ExternalArtifact);
     let (states, sources): (Vec<_>, Vec<_>) = kinds
-        .clone()
-        .map(|kind| (kind, watch::channel(FeedState::Starting)))
-        .map(|(kind, (state, feed))| ((kind, state), (kind, feed)))
+        .map(|kind| {
+            let (state, feed) = watch::channel(FeedState::Starting);
+            ((kind, state), (kind, feed))
+        })
         .unzip();
     let cluster = Arc::new(Cluster {
         generators: Generators::default(),
@@ -66,72 +97,63 @@ pub fn watch_cluster(client: &Client, triggers: &Triggers) -> (Arc<Cluster>, Wat
         feeds: Feeds { generators, outputs, sources: sources.iter().map(|(_, feed)| feed.clone()).collect() },
         sources: sources.into_iter().map(|(kind, feed)| (kind, Sources::new(kind, feed))).collect(),
     });
-    let mut watches: Watches = vec![
-        watch_generators(client, &cluster, triggers, generators_state),
-        watch_outputs(client, &cluster, triggers, outputs_state),
+    let mut watches = vec![
+        watch_generators(scope, &cluster, triggers, generators_state),
+        watch_outputs(scope, &cluster, triggers, outputs_state),
     ];
-    watches.extend(states.into_iter().map(|(kind, state)| watch_sources(client, &cluster, triggers, kind, state)));
+    watches.extend(states.into_iter().map(|(kind, state)| watch_sources(scope, &cluster, triggers, kind, state)));
     (cluster, watches)
 }
 
+type State = watch::Sender<FeedState>;
+
 fn watch_generators(
-    client: &Client,
+    scope: &Scope,
     cluster: &Arc<Cluster>,
     triggers: &Triggers,
-    state: watch::Sender<FeedState>,
+    state: State,
 ) -> BoxFuture<'static, ()> {
     let (cluster, triggers) = (cluster.clone(), triggers.clone());
     let take = move |event| triggers.generators(cluster.generators.take(event));
-    feed::follow(
-        Api::<ArtifactGenerator>::all(client.clone()),
-        plural::<ArtifactGenerator>(&()),
-        generators::strip,
-        state,
-        take,
-    )
-    .boxed()
+    follow(scope.api(), &(), generators::strip, state, take)
 }
 
-fn watch_outputs(
-    client: &Client,
-    cluster: &Arc<Cluster>,
-    triggers: &Triggers,
-    state: watch::Sender<FeedState>,
-) -> BoxFuture<'static, ()> {
+fn watch_outputs(scope: &Scope, cluster: &Arc<Cluster>, triggers: &Triggers, state: State) -> BoxFuture<'static, ()> {
     let (cluster, triggers) = (cluster.clone(), triggers.clone());
     let take = move |event| triggers.effects(&cluster, cluster.outputs.take(event));
-    feed::follow(
-        Api::<ExternalArtifact>::all(client.clone()),
-        plural::<ExternalArtifact>(&()),
-        ExternalArtifact::condense,
-        state,
-        take,
-    )
-    .boxed()
+    follow(scope.api(), &(), ExternalArtifact::condense, state, take)
 }
 
 fn watch_sources(
-    client: &Client,
+    scope: &Scope,
     cluster: &Arc<Cluster>,
     triggers: &Triggers,
     kind: SourceKind,
-    state: watch::Sender<FeedState>,
+    state: State,
 ) -> BoxFuture<'static, ()> {
     let (cluster, triggers) = (cluster.clone(), triggers.clone());
     let take = move |event| {
-        if let Some(sources) = cluster.sources_of(kind) {
-            for source in sources.take(event) {
-                triggers.generators(cluster.generators.users(&source));
-            }
+        let Some(sources) = cluster.sources_of(kind) else { return };
+        for source in sources.take(event) {
+            triggers.generators(cluster.generators.users(&source));
         }
     };
-    feed::follow(Api::<Source>::all_with(client.clone(), &kind), plural::<Source>(&kind), sources::strip, state, take)
-        .boxed()
+    follow(scope.sources(kind), &kind, sources::strip, state, take)
 }
 
-/// `<plural>.<group>`, as CustomResourceDefinitions are named.
-fn plural<K: kube::Resource>(kind: &K::DynamicType) -> String {
-    format!("{}.{}", K::plural(kind), K::group(kind))
+fn follow<K>(
+    api: Api<K>,
+    kind: &K::DynamicType,
+    strip: fn(&mut K),
+    state: State,
+    take: impl FnMut(Event<K>) + Send + 'static,
+) -> BoxFuture<'static, ()>
+where
+    K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + 'static,
+{
+    // As CustomResourceDefinitions are named.
+    let plural = format!("{}.{}", K::plural(kind), K::group(kind));
+    feed::follow(api, plural, strip, state, take).boxed()
 }
 
 impl Cluster {

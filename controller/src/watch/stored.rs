@@ -9,7 +9,7 @@ use weir_proto::{
     v1::{EventType, WatchResponse},
 };
 
-use super::{Cluster, Triggers};
+use super::{Cluster, Scope, Triggers};
 use crate::{
     api::ObjectKey,
     server::{Server, ServerError},
@@ -21,11 +21,11 @@ const RETRY: Duration = Duration::from_millis(500);
 
 /// Follows the server for ever. Each time a connection stands, the artifact port is opened, files without a generator are
 /// swept, and (but for the very first time, when every generator runs anyway) every generator is checked.
-pub async fn follow_server(server: Server, client: kube::Client, cluster: Arc<Cluster>, triggers: Triggers) {
+pub async fn follow_server(server: Server, scope: Scope, cluster: Arc<Cluster>, triggers: Triggers) {
     let mut first = true;
     let mut said = String::new();
     loop {
-        let trouble = follow_once(&server, &client, &cluster, &triggers, &mut first).await.to_string();
+        let trouble = follow_once(&server, &scope, &cluster, &triggers, &mut first).await.to_string();
         if trouble != said {
             warn!(error = trouble, "lost the artifact server, trying again");
             said = trouble;
@@ -37,7 +37,7 @@ pub async fn follow_server(server: Server, client: kube::Client, cluster: Arc<Cl
 /// Returns when the stream ends, which it does only by trouble.
 async fn follow_once(
     server: &Server,
-    client: &kube::Client,
+    scope: &Scope,
     cluster: &Arc<Cluster>,
     triggers: &Triggers,
     first: &mut bool,
@@ -54,7 +54,7 @@ async fn follow_once(
                     if let Err(error) = server.set_serving(true).await {
                         return error;
                     }
-                    tokio::spawn(swept(server.clone(), client.clone(), cluster.clone()));
+                    tokio::spawn(swept(server.clone(), scope.clone(), cluster.clone()));
                     if !std::mem::take(first) {
                         spawn_all(cluster, triggers);
                     }
@@ -74,9 +74,9 @@ async fn follow_once(
     }
 }
 
-async fn swept(server: Server, client: kube::Client, cluster: Arc<Cluster>) {
+async fn swept(server: Server, scope: Scope, cluster: Arc<Cluster>) {
     cluster.ready().await;
-    if let Err(trouble) = sweep::sweep(&server, &client, &cluster).await {
+    if let Err(trouble) = sweep::sweep(&server, &scope, &cluster).await {
         error!(error = %trouble, "cannot sweep files without a generator, trying again at the next connection");
     }
 }

@@ -6,6 +6,8 @@ mod harness;
 mod manifests;
 mod peer;
 mod rbac;
+mod reconcile;
+mod repair;
 
 use std::process::ExitCode;
 
@@ -47,6 +49,24 @@ fn main() -> ExitCode {
         },
         peer::{
             random_folders_give_the_same_tar,
+        },
+        reconcile::{
+            a_commit_moves_only_what_it_touches,
+            a_failing_copy_spares_the_others,
+            a_missing_source_is_waited_for,
+            a_paused_generator_waits_for_a_request,
+            a_spec_that_breaks_a_rule_stalls,
+            a_taken_name_is_refused,
+            an_absent_server_is_waited_for,
+            an_interrupted_run_is_drift,
+            files_without_a_generator_are_swept,
+            generators_chain,
+            orphans_and_deleted_generators_leave_nothing,
+        },
+        repair::{
+            an_emptied_volume_and_a_damaged_file_are_rebuilt,
+            edited_and_deleted_outputs_are_restored,
+            lost_files_take_ready_away_until_rebuilt,
         },
         rbac::{
             shipped_roles_allow_what_the_controller_does,

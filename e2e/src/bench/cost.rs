@@ -26,7 +26,7 @@ pub(super) fn peak_mib(pid: u32) -> Result<f64> {
 }
 
 /// Writes by resource, e.g. `externalartifacts/status` -> 1000.
-pub(super) type Writes = BTreeMap<String, u64>;
+pub type Writes = BTreeMap<String, u64>;
 
 /// Reads the writes that kube-apiserver has counted, from its metrics page. Refused ones count too.
 pub(super) fn writes(metrics: &str) -> Writes {

@@ -24,6 +24,7 @@ use crate::{
     tools::{Part, Tools},
     weir::{self, Weir},
 };
+pub use cost::Writes;
 use generators::{Follower, NAMESPACE};
 use monorepo::Monorepo;
 use report::Row;
@@ -68,16 +69,35 @@ struct Bench {
 
 /// Runs all phases and writes a table to standard output.
 pub async fn run(options: Options) -> Result<()> {
+    print(&format!("{} applications, {} generators", options.apps, options.generators))?;
+    print(&report::head())?;
+    phases(&options, |row| print(&row.line())).await
+}
+
+/// What each phase (create, one application changed, all changed) writes to the API server, by resource.
+///
+/// # Errors
+/// When a part does not start, or a phase does not end.
+pub async fn writes(apps: usize, generators: usize) -> Result<Vec<Writes>> {
+    let options = Options { apps, generators, changed: Some(1), floor: false, controller_arg: Vec::new() };
+    let mut writes = Vec::new();
+    phases(&options, |row| {
+        writes.push(row.writes);
+        Ok(())
+    })
+    .await?;
+    Ok(writes)
+}
+
+async fn phases(options: &Options, mut each: impl FnMut(Row) -> Result<()>) -> Result<()> {
     let tools = Tools::ensure(&[Part::Etcd, Part::KubeApiserver, Part::SourceController]).await?;
     let run_dir = Arc::new(RunDir::new()?);
     let plane = ControlPlane::start(&tools, &run_dir).await?;
-    let mut bench = Bench::prepare(&tools, &run_dir, &plane, &options).await?;
-    print(&format!("{} applications, {} generators", options.apps, options.generators))?;
-    print(&report::head())?;
+    let mut bench = Bench::prepare(&tools, &run_dir, &plane, options).await?;
     let changed = options.changed.unwrap_or(options.apps.div_ceil(100));
     for (phase, change) in [("create", 0), ("some changed", changed), ("all changed", options.apps)] {
         bench.monorepo.change(change);
-        print(&bench.phase(phase).await?.line())?;
+        each(bench.phase(phase).await?)?;
     }
     if options.floor {
         print(&floor::measure(&bench.client, options.apps).await?)?;

@@ -17,17 +17,30 @@ pub struct Programs {
     pub controller: PathBuf,
 }
 
+/// Environment variable with a folder that has both programs, e.g. of a release or of an image.
+const FOLDER: &str = "WEIR_PROGRAMS";
+
 static PROGRAMS: OnceCell<Programs> = OnceCell::const_new();
 
 impl Programs {
     /// Builds them, once a process: a debug build if this is one, else release.
-    /// Cargo itself says where they are, so any target folder will do.
+    /// Cargo itself says where they are, so any target folder will do. With
+    /// [`FOLDER`] set nothing is built: those of that folder are taken.
     ///
     /// # Errors
     /// When the build fails; cargo's messages are on standard error.
     pub async fn get() -> Result<&'static Self> {
-        PROGRAMS.get_or_try_init(build).await
+        PROGRAMS.get_or_try_init(find_or_build).await
     }
+}
+
+async fn find_or_build() -> Result<Programs> {
+    let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else { return build().await };
+    let programs = Programs { server: folder.join("weir-artifact-server"), controller: folder.join("weir-controller") };
+    for program in [&programs.server, &programs.controller] {
+        ensure!(program.is_file(), "{FOLDER}: there is no {}", program.display());
+    }
+    Ok(programs)
 }
 
 async fn build() -> Result<Programs> {

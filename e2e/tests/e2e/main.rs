@@ -8,6 +8,7 @@ mod peer;
 mod rbac;
 mod reconcile;
 mod repair;
+mod writes;
 
 use std::process::ExitCode;
 
@@ -71,6 +72,9 @@ fn main() -> ExitCode {
         rbac::{
             shipped_roles_allow_what_the_controller_does,
             shipped_roles_refuse_everything_else,
+        },
+        writes::{
+            only_what_changes_is_written,
         },
     );
     suite.run()

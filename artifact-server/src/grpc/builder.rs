@@ -125,10 +125,14 @@ impl Call {
                 orders.push(read(request?, header, &mut seen)?);
             }
             let dirs = orders.iter().filter_map(|order| Some(order.as_ref().ok()?.dir.clone())).collect();
+            // Waits while the client is slow to take answers, before anything is held. Asking for more room than there is at all would
+            // be an error: a worker that has just ended may still be counted as running.
+            let room = ((running.len() + 1) * BATCH).min(self.answers.max_capacity());
+            if self.answers.reserve_many(room).await.is_err() {
+                // The client left.
+                return Ok(());
+            }
             let turn = self.builder.turn(dirs).await?;
-            // Waits while the client is slow to take answers.
-            let room = self.answers.reserve_many((running.len() + 1) * BATCH).await;
-            drop(room.map_err(|_| super::call::shutting_down())?);
             let worker = Worker { call: self.part(), header: Arc::clone(header), job: Arc::clone(job) };
             running.spawn_blocking(move || {
                 orders.into_iter().for_each(|order| worker.work(order));

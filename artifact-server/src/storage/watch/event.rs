@@ -54,10 +54,14 @@ fn place(pending: &mut Pending, path: &Path, kind: EventKind) -> bool {
         }
         Some(folder @ ([_] | [_, _] | [_, _, _])) if !in_place => match Prefix::from_parts(folder) {
             Some(prefix) => {
+                // The server makes many folders itself: a new one is looked at once, when its own events are on.
                 if appears {
                     pending.fresh.insert(prefix.clone());
                 }
-                pending.folders.insert(prefix)
+                if !matches!(kind, EventKind::Create(_)) {
+                    pending.folders.insert(prefix);
+                }
+                true
             }
             None => false,
         },
@@ -100,8 +104,9 @@ mod tests {
             ("own record", came, "e/apps/front/.a.tar.gz.record", ""),
             ("both halves of a rename", both, "e/apps/front/a.tar.gz", ""),
             ("a lock", create, "e/apps/front/a.tar.gz.lock", ""),
-            ("artifact made", folder, "e/apps/front", "folder e/apps/front fresh"),
-            ("namespace made", folder, "e/apps", "folder e/apps fresh"),
+            ("artifact made", folder, "e/apps/front", "fresh"),
+            ("namespace made", folder, "e/apps", "fresh"),
+            ("namespace renamed here", came, "e/apps", "folder e/apps fresh"),
             ("kind removed", remove, "e", "folder e"),
             ("namespace renamed away", gone, "e/apps", "folder e/apps"),
             ("mode of a folder", mode, "e/apps", ""),

@@ -87,7 +87,8 @@ enum Broken {
 
 impl Pending {
     fn is_empty(&self) -> bool {
-        self.files.is_empty() && self.folders.is_empty() && !self.overflow && self.broken.is_none() && !self.stop
+        let nowhere = self.files.is_empty() && self.folders.is_empty() && self.fresh.is_empty();
+        nowhere && !self.overflow && self.broken.is_none() && !self.stop
     }
 }
 

@@ -79,6 +79,14 @@ impl Volume {
         }
     }
 
+    async fn until_unrecorded(&self, count: usize) {
+        let end = Instant::now() + DEADLINE;
+        while self.store.stats().unrecorded != count {
+            assert!(Instant::now() < end, "{:?}", self.store.stats());
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// The very next events, in any order.
     async fn expect(&mut self, row: &str, kind: EventKind, paths: &[&ArtifactPath]) {
         let mut found = Vec::new();
@@ -176,6 +184,20 @@ async fn own_work_and_harmless_changes_are_silent() {
     volume.expect("the only loss", EventKind::Lost, &[&last]).await;
     let digest = volume.store.file(&paths[1]).unwrap().digest.clone();
     assert_eq!(volume.store.verify(&paths[1], &digest).unwrap(), Verdict::Ok);
+}
+
+#[tokio::test]
+async fn files_of_others_are_counted_and_come_and_go_in_silence() {
+    let mut volume = Volume::by_events();
+    let aside = volume.folder.path().join("aside");
+    fs::create_dir_all(aside.join("front")).unwrap();
+    fs::write(aside.join("front/2936578364.tar.gz"), "of the reference").unwrap();
+    fs::create_dir_all(volume.root().join("externalartifact")).unwrap();
+    move_file(&aside, &volume.root().join("externalartifact/apps"));
+    volume.until_unrecorded(1).await;
+    fs::remove_dir_all(volume.root().join("externalartifact")).unwrap();
+    volume.until_unrecorded(0).await;
+    volume.stored("front", b"bytes").await;
 }
 
 #[tokio::test]

@@ -48,12 +48,12 @@ pub(super) fn admit(member: &Member, limits: &Limits) -> Result<Admitted, Source
     // The cast keeps the low bits: the type and permissions are all in there.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "only the low bits mean something")]
     let mode = member.mode as u32;
-    let kind = match mode & TYPE_BITS {
-        MODE_DIRECTORY if matches!(member.flag, b'0' | b'5' | b'7') => b'5',
-        MODE_SYMLINK if matches!(member.flag, b'0' | b'2' | b'7') => b'2',
-        bits => match MODE_SPECIAL.iter().find(|(special, _)| *special == bits) {
+    let kind = match (member.flag, mode & TYPE_BITS) {
+        (b'5', _) | (_, MODE_DIRECTORY) => b'5',
+        (b'2', _) | (_, MODE_SYMLINK) => b'2',
+        (flag, bits) => match MODE_SPECIAL.iter().find(|(special, _)| *special == bits) {
             Some((_, what)) => return Err(unsupported(member, what)),
-            None => member.flag,
+            None => flag,
         },
     };
     let file = |path: Option<TreePath>| path.ok_or_else(|| name::invalid(&member.name));

@@ -105,16 +105,20 @@ impl Index<'_> {
         Ok(File { executable, size: member.size, sha256: hash.finalize().into(), content })
     }
 
-    /// Puts a node at its path. The last of several files with one path counts.
-    fn place(&mut self, path: TreePath, node: Node, member: &Member) -> Result<(), SourceError> {
+    /// Puts a node at its path. Of several files with one path the last content counts, and the first mode: Flux writes each
+    /// over the one before.
+    fn place(&mut self, path: TreePath, mut node: Node, member: &Member) -> Result<(), SourceError> {
         let Some(&place) = self.places.get(&path) else {
             self.make_parents(&path, member)?;
             return self.push(path, node);
         };
         let before = &mut self.entries[place].node;
-        match (&*before, &node) {
+        match (&*before, &mut node) {
             (Node::Directory, Node::Directory) => {}
-            (Node::File(_), Node::File(_)) => *before = node,
+            (Node::File(first), Node::File(last)) => {
+                last.executable = first.executable;
+                *before = node;
+            }
             _ => {
                 let name = quoted(&member.name);
                 return Err(SourceError::Refused(format!("tar file entry {name} is both a file and a directory")));

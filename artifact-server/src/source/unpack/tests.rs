@@ -75,6 +75,16 @@ fn taken() -> Vec<Row> {
             Ok(&["x a = one", "x b = one"]),
         ),
         ("faults 28 of duplicates the last counts", vec![one("a"), file("./a", b"2")], Ok(&["f a = 2"])),
+        (
+            "§10.10 of duplicates the first mode counts",
+            vec![one("a").mode(0o755), file("a", b"2"), one("b"), file("b", b"2").mode(0o755)],
+            Ok(&["x a = 2", "f b = 2"]),
+        ),
+        (
+            "§10.10 a directory whose mode says otherwise",
+            vec![entry(b'5', b"d", b"").mode(0o060_755), link(b'2', "l", "t").mode(0o020_777)],
+            Ok(&["d d", "1 links skipped"]),
+        ),
         ("faults 28 a directory twice", vec![directory("a"), one("a/b"), directory("a/")], Ok(&["d a", "f a/b = one"])),
         (
             "faults 27 a hard link keeps what it named",

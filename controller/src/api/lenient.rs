@@ -112,5 +112,6 @@ mod tests {
         let root = serde_json::to_value(ArtifactGenerator::default()).unwrap();
         assert_eq!(root["apiVersion"], "source.extensions.fluxcd.io/v1beta1");
         assert_eq!(root["kind"], "ArtifactGenerator");
+        assert_eq!(root.get("spec"), None, "an absent spec stays absent");
     }
 }

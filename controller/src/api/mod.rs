@@ -63,7 +63,12 @@ macro_rules! root_object {
                 object.serialize_field("apiVersion", concat!($group, "/", $version))?;
                 object.serialize_field("kind", stringify!($type))?;
                 object.serialize_field("metadata", &self.metadata)?;
-                object.serialize_field("spec", &self.spec)?;
+                // An absent spec stays absent: an empty one would break the schema.
+                if self.spec == Default::default() {
+                    object.skip_field("spec")?;
+                } else {
+                    object.serialize_field("spec", &self.spec)?;
+                }
                 match &self.status {
                     Some(status) => object.serialize_field("status", status)?,
                     None => object.skip_field("status")?,

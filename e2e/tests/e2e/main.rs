@@ -2,6 +2,8 @@
 //!
 //! `cargo test -p weir-e2e --test e2e -- NAME` runs the tests whose name contains NAME.
 
+mod crd;
+mod events;
 mod harness;
 mod manifests;
 mod peer;
@@ -34,6 +36,8 @@ fn main() -> ExitCode {
     };
     trials!(
         suite,
+        crd::{accepts_and_refuses, status_is_checked},
+        events::{are_counted_and_bounded, deleted_event_comes_back},
         harness::{
             control_plane_enforces_rbac,
             commit_becomes_a_source_artifact,

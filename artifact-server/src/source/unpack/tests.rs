@@ -75,6 +75,12 @@ fn taken() -> Vec<Row> {
             Ok(&["x a = one", "x b = one"]),
         ),
         ("faults 28 of duplicates the last counts", vec![one("a"), file("./a", b"2")], Ok(&["f a = 2"])),
+    ]
+}
+
+fn modes_and_flags() -> Vec<Row> {
+    let one = |name: &str| file(name, b"one");
+    vec![
         (
             "§10.10 of duplicates the first mode counts",
             vec![one("a").mode(0o755), file("a", b"2"), one("b"), file("b", b"2").mode(0o755)],
@@ -266,7 +272,7 @@ fn refused_trees() -> Vec<Row> {
 fn every_rule_for_entries() {
     let limits = Limits { depth: 5, ..Limits::for_cache(1 << 20, 1000) };
     for (row, entries, expected) in
-        [taken(), refused_names(), refused_links(), refused_types(), refused_trees()].concat()
+        [taken(), modes_and_flags(), refused_names(), refused_links(), refused_types(), refused_trees()].concat()
     {
         let got = unpacked(&gzip(&archive(&entries)), &limits);
         let expected = expected.map(|lines| lines.iter().map(|&line| line.to_owned()).collect());

@@ -30,6 +30,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let (stop, abort) = (parts.server.stop.clone(), parts.abort.clone());
     for (address, flag, filter) in parts.admin(&config) {
         let listener = http::listen(&address).await.map_err(|cause| ServerError::Port { address, flag, cause })?;
+        http::log_open(&listener, flag.trim_end_matches("-addr"));
         tasks.spawn(serve_admin(listener, filter, stop.clone(), abort.clone()));
     }
     parts.server.serving.start().await.map_err(ServerError::Serving)?;

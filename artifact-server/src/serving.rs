@@ -117,8 +117,7 @@ impl Serving {
             );
             Failure::new(Reason::PortUnavailable, message)
         })?;
-        let address = listener.local_addr().map_or_else(|_| self.address.to_string(), |address| address.to_string());
-        tracing::info!(address, "artifact port open");
+        http::log_open(&listener, "artifacts");
         let stop = CancellationToken::new();
         let accept =
             http::accept(listener, self.files.clone(), http::Limits::default(), stop.clone(), self.abort.clone());
@@ -135,6 +134,6 @@ impl Serving {
         if let Ok(draining) = accepting.await {
             state.closing.push(tokio::spawn(draining.finish(self.abort.clone())));
         }
-        tracing::info!(address = %self.address, "artifact port closed");
+        tracing::info!(port = "artifacts", address = %self.address, "port closed");
     }
 }

@@ -69,7 +69,7 @@ pub fn caller(caller: Option<v1::Caller>) -> Result<Caller, Failure> {
 
 /// Reads the path of a file.
 pub fn path(field: &str, text: &str) -> Result<ArtifactPath, Failure> {
-    text.parse().map_err(|error| invalid(field, format!("path {text:?}: {error}")))
+    text.parse().map_err(|error: weir_proto::PathError| invalid(field, error.to_string()))
 }
 
 /// Reads a digest.

@@ -52,6 +52,13 @@ pub async fn listen(address: &ListenAddress) -> io::Result<TcpListener> {
     }
 }
 
+/// Says where a port is, also when the system chose it.
+pub fn log_open(listener: &TcpListener, port: &'static str) {
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!(port, %address, "port open");
+    }
+}
+
 /// Accepts and serves connections until `stop`; on return new ones are refused. Open ones live on: see [`Draining`]. `abort` cuts them off.
 pub async fn accept(
     listener: TcpListener,

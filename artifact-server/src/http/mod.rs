@@ -6,5 +6,5 @@ mod connections;
 mod files;
 mod progress;
 
-pub use connections::{Draining, Limits, accept, listen};
+pub use connections::{Draining, Limits, accept, listen, log_open};
 pub use files::Files;

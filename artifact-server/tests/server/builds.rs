@@ -1,0 +1,247 @@
+//! `Build` and `FindDirectories`.
+
+use std::collections::BTreeMap;
+
+use futures::future::try_join_all;
+use sha2::{Digest, Sha256};
+use tonic::Status;
+use weir_proto::v1::{
+    Artifact, BuildArtifact, BuildHeader, BuildRequest, BuildResult, Collectable, CopyOperation,
+    FindDirectoriesRequest, GarbageCollectRequest, Settings, Source, SourcesReady, build_request::Message,
+    build_response, build_result::Outcome,
+};
+
+use crate::{
+    process::{Place, Server, caller},
+    sources::{Sources, names},
+};
+
+pub(crate) fn header(sources: &[Source]) -> BuildHeader {
+    BuildHeader {
+        caller: caller(),
+        kind: "ExternalArtifact".into(),
+        namespace: "apps".into(),
+        sources: sources.to_vec(),
+        settings: None,
+    }
+}
+
+/// An artifact that is one directory of the source `repo`.
+pub(crate) fn artifact(index: u32, name: &str, from: &str) -> BuildArtifact {
+    let copy = CopyOperation { from: format!("@repo/{from}"), to: "@artifact/".into(), ..CopyOperation::default() };
+    BuildArtifact { index, name: name.into(), copy: vec![copy], ..BuildArtifact::default() }
+}
+
+pub(crate) fn published(mut artifact: BuildArtifact, current: &Artifact) -> BuildArtifact {
+    artifact.current_path.clone_from(&current.path);
+    artifact.current_digest.clone_from(&current.digest);
+    artifact
+}
+
+/// One whole call: what it says of the sources, and the results by index.
+pub(crate) async fn build(
+    server: &Server,
+    header: BuildHeader,
+    artifacts: Vec<BuildArtifact>,
+) -> Result<(SourcesReady, BTreeMap<u32, BuildResult>), Status> {
+    let messages = std::iter::once(Message::Header(header)).chain(artifacts.into_iter().map(Message::Artifact));
+    let requests: Vec<_> = messages.map(|message| BuildRequest { message: Some(message) }).collect();
+    let mut answers = server.builder().build(futures::stream::iter(requests)).await?.into_inner();
+    let (mut ready, mut results) = (None, BTreeMap::new());
+    while let Some(answer) = answers.message().await? {
+        match answer.message.unwrap() {
+            build_response::Message::Sources(sources) => assert!(ready.replace(sources).is_none(), "sources come once"),
+            build_response::Message::Result(result) => {
+                assert!(ready.is_some(), "sources come first");
+                assert!(results.insert(result.index, result).is_none(), "one result for each artifact");
+            }
+        }
+    }
+    Ok((ready.expect("sources come"), results))
+}
+
+/// Builds one artifact that has to be made anew.
+pub(crate) async fn build_new(server: &Server, source: &Source, artifact: BuildArtifact) -> Artifact {
+    let index = artifact.index;
+    let (_, mut results) = build(server, header(std::slice::from_ref(source)), vec![artifact]).await.unwrap();
+    match results.remove(&index).unwrap().outcome.unwrap() {
+        Outcome::Built(artifact) => artifact,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn an_artifact_is_built_once_and_again_when_its_content_changes() {
+    let (place, sources) = (Place::new(), Sources::start().await);
+    let server = place.start(&[]).await;
+    let address = server.serving().await;
+    let first = sources.tarball("/1.tgz", &[("apps/web/a.yaml", "a: 1"), ("apps/web/logo.png", "x"), ("other", "1")]);
+    let web = || artifact(7, "web", "apps/web/**");
+
+    let (ready, results) = build(&server, header(std::slice::from_ref(&first)), vec![web()]).await.unwrap();
+    let summary = &ready.sources[0];
+    assert_eq!((summary.downloaded, summary.files, summary.directories, summary.bytes), (true, 3, 2, 6));
+    let result = &results[&7];
+    let Some(Outcome::Built(one)) = &result.outcome else { panic!("{result:?}") };
+    assert_eq!((result.files, result.ignored_files), (1, 1), "pictures are on the default ignore list");
+    assert_eq!(one.revision, format!("latest@{}", result.content_digest));
+    assert_eq!(one.url, format!("http://artifacts.test/{}", one.path));
+    let bytes = reqwest::get(format!("http://{address}/{}", one.path)).await.unwrap().bytes().await.unwrap();
+    assert_eq!(one.size, i64::try_from(bytes.len()).unwrap());
+    let hash = hex::encode(Sha256::digest(&bytes));
+    assert_eq!(one.digest, format!("sha256:{hash}"));
+    assert_eq!(one.path, format!("externalartifact/apps/web/{hash}.tar.gz"));
+    assert_eq!(names(&bytes), [".", "a.yaml"]);
+
+    // The source changes elsewhere: another digest, the same content.
+    let same = sources.tarball("/2.tgz", &[("apps/web/a.yaml", "a: 1"), ("other", "2")]);
+    let before = place.files();
+    let (_, results) = build(&server, header(&[same]), vec![published(web(), one)]).await.unwrap();
+    assert_eq!(results[&7].outcome, Some(Outcome::Unchanged(one.clone())), "also the time stays");
+    assert_eq!(place.files(), before, "nothing is written");
+
+    let changed = sources.tarball("/3.tgz", &[("apps/web/a.yaml", "a: 2")]);
+    let two = build_new(&server, &changed, published(web(), one)).await;
+    assert_ne!((&two.path, &two.revision), (&one.path, &one.revision));
+    for path in [&one.path, &two.path] {
+        let response = reqwest::get(format!("http://{address}/{path}")).await.unwrap();
+        assert_eq!(response.status(), 200, "the previous file stays until it is collected");
+    }
+
+    let (kind, namespace, name) = ("ExternalArtifact".into(), "apps".into(), "web".into());
+    let reference = weir_proto::v1::ArtifactRef { kind, namespace, name };
+    let zero = Some(prost_types::Duration { seconds: 0, nanos: 0 });
+    let collect = GarbageCollectRequest {
+        caller: caller(),
+        artifacts: vec![Collectable { artifact: Some(reference), current_path: two.path.clone() }],
+        ttl: zero,
+        records: 1,
+        grace: zero,
+    };
+    let removed = server.storage().garbage_collect(collect).await.unwrap().into_inner().removed;
+    assert_eq!(removed, [one.path.clone()]);
+    assert_eq!(reqwest::get(format!("http://{address}/{}", one.path)).await.unwrap().status(), 404);
+    assert_eq!(server.figure("weir_storage_collected_total").await, 1.0);
+    assert_eq!(server.figure("weir_build_artifacts_total{outcome=\"built\"}").await, 2.0);
+    assert_eq!(server.figure("weir_build_artifacts_total{outcome=\"unchanged\"}").await, 1.0);
+}
+
+#[tokio::test]
+async fn a_source_is_downloaded_once_however_many_ask() {
+    let (place, sources) = (Place::new(), Sources::start().await);
+    let server = place.start(&[]).await;
+    let source = sources.tarball("/slow/1.tgz", &[("a", "1")]);
+    let builds = (0..8).map(|call| {
+        let artifacts = (0..40).map(|index| artifact(index, &format!("app-{call}-{index}"), "**")).collect();
+        build(&server, header(std::slice::from_ref(&source)), artifacts)
+    });
+    let all = try_join_all(builds);
+    let gate = async {
+        while sources.requests() == 0 {
+            tokio::task::yield_now().await;
+        }
+        sources.open_gate();
+    };
+    let (results, ()) = tokio::join!(all, gate);
+    let results = results.unwrap();
+    assert!(results.iter().all(|(_, results)| results.len() == 40));
+    assert_eq!(results.iter().filter(|(ready, _)| ready.sources[0].downloaded).count(), 1);
+    assert_eq!(sources.requests(), 1);
+    assert_eq!(server.figure("weir_source_downloads_total").await, 1.0);
+    assert_eq!(place.files().len(), 2 * 8 * 40, "a file and a record each");
+}
+
+#[tokio::test]
+async fn one_bad_artifact_does_not_stop_the_others() {
+    let (place, sources) = (Place::new(), Sources::start().await);
+    let server = place.start(&[]).await;
+    let source = sources.tarball("/1.tgz", &[("a", "1")]);
+    let mut wrong_strategy = artifact(4, "strategy", "a");
+    wrong_strategy.copy[0].strategy = "Mix".into();
+    let artifacts = vec![
+        artifact(0, "good", "a"),
+        artifact(1, "missing", "nope"),
+        artifact(2, "../x", "a"),
+        artifact(3, "good", "a"),
+        wrong_strategy,
+        artifact(5, "also-good", "a"),
+    ];
+    let (_, results) = build(&server, header(&[source]), artifacts).await.unwrap();
+    let reason = |index: u32| match &results[&index].outcome {
+        Some(Outcome::Error(error)) => error.reason.as_str(),
+        Some(Outcome::Built(_)) => "built",
+        other => panic!("{other:?}"),
+    };
+    let reasons: Vec<&str> = (0..6).map(reason).collect();
+    let expected = ["built", "BUILD_FAILED", "INVALID_REQUEST", "INVALID_REQUEST", "BUILD_FAILED", "built"];
+    assert_eq!(reasons, expected);
+    let Some(Outcome::Error(error)) = &results[&1].outcome else { panic!() };
+    let text = "failed to apply copy operations: failed to apply copy operation from '@repo/nope' to '@artifact/': \
+                source 'nope' does not exist";
+    assert_eq!((error.message.as_str(), error.code), (text, 9));
+}
+
+#[tokio::test]
+async fn a_cancelled_call_leaves_nothing() {
+    let (place, sources) = (Place::new(), Sources::start().await);
+    let server = place.start(&[]).await;
+    let source = sources.tarball("/slow/1.tgz", &[("a", "1")]);
+    let call = build(&server, header(std::slice::from_ref(&source)), vec![artifact(0, "web", "a")]);
+    let left = async {
+        while sources.requests() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        result = call => panic!("{result:?}"),
+        () = left => {}
+    }
+    // Others are not disturbed, and download it themselves.
+    sources.open_gate();
+    let built = build_new(&server, &source, artifact(0, "other", "a")).await;
+    let stored: Vec<String> = place.files().into_iter().filter(|file| !file.contains("/.")).collect();
+    assert_eq!(stored, [built.path], "only what was asked for to the end");
+}
+
+#[tokio::test]
+async fn the_callers_settings_win_over_the_servers() {
+    let (place, sources) = (Place::new(), Sources::start().await);
+    let server = place.start(&[]).await;
+    let mut source = sources.tarball("/1.tgz", &[("a", "1")]);
+    // The host is replaced, as developers do.
+    let host = source.url.trim_start_matches("http://").trim_end_matches("/1.tgz").to_owned();
+    source.url = "http://source-controller.flux-system.svc.cluster.local./1.tgz".into();
+    let settings = Settings {
+        advertised_address: "https://shard1.example".into(),
+        digest_algorithm: "sha512".into(),
+        http_retry: Some(0),
+        source_host: host,
+    };
+    let header = BuildHeader { settings: Some(settings), ..header(&[source]) };
+    let (_, results) = build(&server, header, vec![artifact(0, "web", "a")]).await.unwrap();
+    let Some(Outcome::Built(built)) = &results[&0].outcome else { panic!("{results:?}") };
+    assert_eq!(built.url, format!("https://shard1.example/{}", built.path));
+    assert!(built.digest.starts_with("sha512:") && built.digest.len() == 7 + 128, "{}", built.digest);
+}
+
+#[tokio::test]
+async fn directories_are_found_by_a_pattern_with_captures() {
+    let (place, sources) = (Place::new(), Sources::start().await);
+    let server = place.start(&[]).await;
+    let source =
+        sources.tarball("/1.tgz", &[("apps/web/a", "1"), ("apps/db/b", "1"), ("apps/file", "1"), ("x/web/y", "1")]);
+    let request = FindDirectoriesRequest {
+        caller: caller(),
+        source: Some(source.clone()),
+        settings: None,
+        pattern: "apps/{app}".into(),
+    };
+    let mut found = server.builder().find_directories(request).await.unwrap().into_inner();
+    let mut directories = Vec::new();
+    while let Some(one) = found.message().await.unwrap() {
+        directories.push((one.path, one.captures["app"].clone()));
+    }
+    assert_eq!(directories, [("apps/db".into(), "db".into()), ("apps/web".into(), "web".to_owned())]);
+    let (ready, _) = build(&server, header(&[source]), vec![]).await.unwrap();
+    assert!(!ready.sources[0].downloaded, "it is still in the cache");
+}

@@ -1,0 +1,195 @@
+//! Start, restart, end.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use rustix::process::Signal;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+};
+use weir_proto::v1::{GetInfoRequest, StatRequest, Verdict, VerifyRequest, build_result::Outcome};
+
+use crate::{
+    builds::{artifact, build, build_new, header, published},
+    process::{Place, Server},
+    sources::Sources,
+};
+
+async fn instance(server: &Server) -> String {
+    server.storage().get_info(GetInfoRequest {}).await.unwrap().into_inner().instance
+}
+
+#[tokio::test]
+async fn records_outlive_the_server_but_not_the_volume() {
+    let (place, sources) = (Place::new(), Sources::start().await);
+    let server = place.start(&[]).await;
+    let source = sources.tarball("/1.tgz", &[("a", "1")]);
+    let stored = build_new(&server, &source, artifact(0, "web", "a")).await;
+    let first = instance(&server).await;
+    server.stop().await;
+    let before = place.files();
+
+    let server = place.start(&[]).await;
+    assert_ne!(instance(&server).await, first, "each run has a name of its own");
+    let again = vec![published(artifact(0, "web", "a"), &stored)];
+    let (_, results) = build(&server, header(std::slice::from_ref(&source)), again.clone()).await.unwrap();
+    assert_eq!(results[&0].outcome, Some(Outcome::Unchanged(stored.clone())));
+    assert_eq!(place.files(), before);
+    server.stop().await;
+
+    std::fs::remove_dir_all(place.volume()).unwrap();
+    std::fs::create_dir(place.volume()).unwrap();
+    let server = place.start(&[]).await;
+    let verify = VerifyRequest { path: stored.path.clone(), digest: stored.digest.clone() };
+    let verdict = server.storage().verify(verify).await.unwrap().into_inner().verdict();
+    assert_eq!(verdict, Verdict::Missing);
+    let (_, results) = build(&server, header(&[source]), again).await.unwrap();
+    let Some(Outcome::Built(rebuilt)) = &results[&0].outcome else { panic!("{results:?}") };
+    assert_eq!((&rebuilt.url, &rebuilt.revision, &rebuilt.digest), (&stored.url, &stored.revision, &stored.digest));
+}
+
+#[tokio::test]
+async fn what_a_crash_left_is_swept() {
+    let (place, sources) = (Place::new(), Sources::start().await);
+    let server = place.start(&[]).await;
+    let source = sources.tarball("/1.tgz", &[("a", "1")]);
+    let stored = build_new(&server, &source, artifact(0, "web", "a")).await;
+    server.signal(Signal::KILL);
+    server.ended().await;
+    let folder = place.volume().join("externalartifact/apps/web");
+    std::fs::write(folder.join(".tmp-1234"), "half").unwrap();
+    assert!(place.socket().exists(), "a killed server leaves its socket");
+    let server = place.start(&[]).await;
+    assert!(!folder.join(".tmp-1234").exists());
+    assert!(server.storage().stat(StatRequest { path: stored.path }).await.unwrap().into_inner().exists);
+}
+
+/// A file of some megabytes, and a client that has read only its beginning.
+async fn slow_download(server: &Server, sources: &Sources) -> (TcpStream, usize) {
+    let noise: String = (0..6_000_000_u64)
+        .map(|at| char::from(32 + u8::try_from(at.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29) % 90).unwrap()))
+        .collect();
+    let source = sources.tarball("/noise.tgz", &[("noise", &noise)]);
+    let stored = build_new(server, &source, artifact(0, "noise", "noise")).await;
+    let address = server.serving().await;
+    // A small window, so that the kernel can not take the whole file at once.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(address).await.unwrap();
+    let request = format!("GET /{} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", stored.path);
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut start = [0; 12];
+    stream.read_exact(&mut start).await.unwrap();
+    assert_eq!(&start, b"HTTP/1.1 200");
+    (stream, usize::try_from(stored.size).unwrap())
+}
+
+#[tokio::test]
+async fn a_download_that_runs_finishes_when_the_server_ends() {
+    let (place, sources) = (Place::new(), Sources::start().await);
+    let server = place.start(&[]).await;
+    let (mut download, size) = slow_download(&server, &sources).await;
+    let address = server.port("artifacts");
+    server.signal(Signal::TERM);
+    // New clients are refused while the old one reads on.
+    while TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    let mut rest = Vec::new();
+    download.read_to_end(&mut rest).await.unwrap();
+    let head = rest.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+    assert_eq!(rest.len() - head, size, "all of it");
+    assert_eq!(server.ended().await, Some(0));
+    assert!(!place.socket().exists(), "an orderly end leaves no socket");
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    let (place, sources) = (Place::new(), Sources::start().await);
+    let server = place.start(&[]).await;
+    let (mut download, size) = slow_download(&server, &sources).await;
+    server.signal(Signal::TERM);
+    while TcpStream::connect(server.port("artifacts")).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    server.signal(Signal::TERM);
+    assert_eq!(server.ended().await, Some(1));
+    let mut rest = Vec::new();
+    let _ = download.read_to_end(&mut rest).await;
+    assert!(rest.len() < size, "cut off");
+}
+
+#[tokio::test]
+async fn the_socket_is_for_owner_and_group() {
+    let place = Place::new();
+    let _server = place.start(&[]).await;
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!((mode(&place.socket()), mode(place.socket().parent().unwrap())), (0o660, 0o2770));
+    assert_eq!(std::fs::metadata(place.socket()).unwrap().uid(), rustix::process::geteuid().as_raw());
+}
+
+#[tokio::test]
+async fn grpc_may_be_on_loopback() {
+    let place = Place::new();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // The harness connects to the socket: a first server has it.
+    let _server = place.start(&[]).await;
+    let second = Place::new();
+    let mut child = second.command(&[&format!("--grpc-addr=http://{free}")]).spawn().unwrap();
+    let uri = format!("http://{free}");
+    let info = async {
+        loop {
+            if let Ok(mut client) =
+                weir_proto::v1::artifact_storage_client::ArtifactStorageClient::connect(uri.clone()).await
+            {
+                break client.get_info(GetInfoRequest {}).await.unwrap().into_inner();
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let info = tokio::time::timeout(crate::process::DEADLINE, info).await.unwrap();
+    assert!(!info.instance.is_empty());
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[tokio::test]
+async fn starts_that_fail_say_in_one_line_what_to_do() {
+    let place = Place::new();
+    let running = place.start(&[]).await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let _taken = std::net::TcpListener::bind(taken).unwrap();
+    let file = place.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let other = Place::new();
+    let (health, artifacts) = (format!("--health-addr={taken}"), format!("--storage-addr={taken}"));
+    let under_file = format!("--storage-path={}", file.display());
+    let live = format!("--grpc-addr=unix://{}", place.socket().display());
+    let occupied = format!("--grpc-addr=unix://{}", file.display());
+    let same_volume = format!("--storage-path={}", place.volume().display());
+    let cache = format!("--source-cache-path={}", file.display());
+    let rows: [(&str, &[&str], i32, &[&str]); 12] = [
+        ("unknown flag", &["--nonsense"], 2, &["--nonsense", "--help"]),
+        ("bad duration", &["--artifact-retention-ttl=1d"], 2, &["--artifact-retention-ttl", "unit"]),
+        ("bad algorithm", &["--artifact-digest-algo=md5"], 2, &["unsupported digest algorithm: md5"]),
+        ("plain text on the net", &["--grpc-addr=http://10.0.0.1:1"], 2, &["--insecure-grpc"]),
+        ("no volume", &["--storage-path=/does/not/exist"], 1, &["/does/not/exist", "--storage-path"]),
+        ("a file for a volume", &[&under_file], 1, &["/file", "not a folder", "--storage-path"]),
+        ("a volume in use", &[&same_volume], 1, &["another"]),
+        ("health port taken", &[&health], 1, &["--health-addr"]),
+        ("artifact port taken", &[&artifacts, "--serve=always"], 1, &["--storage-addr"]),
+        ("a live socket", &[&live], 1, &["another server answers"]),
+        ("a file for a socket", &[&occupied], 1, &["not a socket"]),
+        ("a file for a cache", &[&cache], 1, &["--source-cache-path"]),
+    ];
+    for (row, flags, code, parts) in rows {
+        let (got, text) = other.run(flags);
+        let errors: Vec<&str> = text.lines().filter(|line| !line.contains("\"level\":\"info\"")).collect();
+        assert_eq!((got, errors.len()), (Some(code), 1), "row {row}: {text}");
+        for part in parts {
+            assert!(errors[0].contains(part), "row {row}: {part:?} is not in {text}");
+        }
+    }
+    assert!(!running.lines.text().contains("\"level\":\"error\""));
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "", "left alone");
+}

@@ -1,0 +1,18 @@
+//! The real binary on loopback: everything a controller, a consumer or an operator can see of it.
+
+#[cfg(test)]
+mod builds;
+#[cfg(test)]
+mod downloads;
+#[cfg(test)]
+mod errors;
+#[cfg(test)]
+mod lifecycle;
+#[cfg(test)]
+mod process;
+#[cfg(test)]
+mod rules;
+#[cfg(test)]
+mod sources;
+#[cfg(test)]
+mod wire;

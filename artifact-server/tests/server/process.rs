@@ -1,0 +1,205 @@
+//! A running server.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use parking_lot::{Condvar, Mutex};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+use tonic::transport::{Channel, Endpoint};
+use weir_proto::v1::{
+    Caller, SetServingRequest, artifact_builder_client::ArtifactBuilderClient,
+    artifact_storage_client::ArtifactStorageClient,
+};
+
+/// Bounds a broken run; nothing that works takes this long.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The lines a process has written so far.
+#[derive(Clone, Default)]
+pub(crate) struct Lines(Arc<(Mutex<Vec<String>>, Condvar)>);
+
+impl Lines {
+    fn follow(source: impl std::io::Read + Send + 'static) -> Self {
+        let lines = Self::default();
+        let sink = lines.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(source).lines().map_while(Result::ok) {
+                sink.0.0.lock().push(line);
+                sink.0.1.notify_all();
+            }
+        });
+        lines
+    }
+
+    /// Waits for a line and gives what `find` makes of it.
+    fn wait<T>(&self, what: &str, find: impl Fn(&str) -> Option<T>) -> T {
+        let mut lines = self.0.0.lock();
+        loop {
+            if let Some(found) = lines.iter().rev().find_map(|line| find(line)) {
+                return found;
+            }
+            let late = self.0.1.wait_for(&mut lines, DEADLINE).timed_out();
+            assert!(!late, "no line says {what}: {lines:#?}");
+        }
+    }
+
+    pub(crate) fn text(&self) -> String {
+        self.0.0.lock().join("\n")
+    }
+}
+
+/// A folder with a volume and a socket; servers come and go on it.
+pub(crate) struct Place {
+    folder: TempDir,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("data")).unwrap();
+        Self { folder }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn volume(&self) -> PathBuf {
+        self.path().join("data")
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.path().join("s/artifact.sock")
+    }
+
+    /// The command with every address on a free port; later flags win.
+    pub(crate) fn command(&self, flags: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weir-artifact-server"));
+        command.env_clear().env("TMPDIR", self.path());
+        command.arg(format!("--storage-path={}", self.volume().display()));
+        command.arg(format!("--grpc-addr=unix://{}", self.socket().display()));
+        command.args(["--storage-addr=127.0.0.1:0", "--storage-adv-addr=artifacts.test"]);
+        command.args(["--metrics-addr=127.0.0.1:0", "--health-addr=127.0.0.1:0", "--log-level=debug"]);
+        command.args(flags);
+        command
+    }
+
+    /// Starts a server and waits until it is ready.
+    pub(crate) async fn start(&self, flags: &[&str]) -> Server {
+        let mut child = self.command(flags).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = Lines::follow(child.stderr.take().unwrap());
+        let (ready, watched) = (lines.clone(), lines.clone());
+        tokio::task::spawn_blocking(move || ready.wait("ready", |line| line.contains("server ready").then_some(())))
+            .await
+            .unwrap();
+        let channel = Endpoint::try_from(format!("unix://{}", self.socket().display())).unwrap();
+        let channel = channel.connect().await.unwrap();
+        Server { child, lines: watched, channel }
+    }
+
+    /// Runs it to its end, for starts that fail: exit code and what it wrote to standard error.
+    pub(crate) fn run(&self, flags: &[&str]) -> (Option<i32>, String) {
+        let output = self.command(flags).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    }
+
+    /// Every file below the volume that is no folder, relative, sorted.
+    pub(crate) fn files(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        walk(&self.volume(), &mut |path| {
+            found.push(path.strip_prefix(self.volume()).unwrap().to_str().unwrap().to_owned());
+        });
+        found.retain(|path| !path.starts_with(".weir/"));
+        found.sort();
+        found
+    }
+}
+
+fn walk(folder: &Path, visit: &mut dyn FnMut(&Path)) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.map_while(Result::ok) {
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => walk(&entry.path(), visit),
+            _ => visit(&entry.path()),
+        }
+    }
+}
+
+/// A server that runs until this is dropped.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) lines: Lines,
+    channel: Channel,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Who calls in tests that are not about callers.
+pub(crate) fn caller() -> Option<Caller> {
+    Some(Caller { owner: "source-watcher/1".into(), epoch: 0 })
+}
+
+impl Server {
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    pub(crate) fn storage(&self) -> ArtifactStorageClient<Channel> {
+        ArtifactStorageClient::new(self.channel())
+    }
+
+    pub(crate) fn builder(&self) -> ArtifactBuilderClient<Channel> {
+        ArtifactBuilderClient::new(self.channel())
+    }
+
+    /// Opens the artifact port and says where it is.
+    pub(crate) async fn serving(&self) -> SocketAddr {
+        let request = SetServingRequest { caller: caller(), on: true };
+        assert!(self.storage().set_serving(request).await.unwrap().into_inner().serving);
+        self.port("artifacts")
+    }
+
+    /// Where a port was last opened, from the log: `artifacts`, `health` or `metrics`.
+    pub(crate) fn port(&self, what: &str) -> SocketAddr {
+        self.lines.wait(what, |line| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            (line["msg"] == "port open" && line["port"] == what).then(|| line["address"].as_str()?.parse().ok())?
+        })
+    }
+
+    /// The value of a figure, all labels included in its name; 0 when there is none.
+    pub(crate) async fn figure(&self, name: &str) -> f64 {
+        let text = reqwest::get(format!("http://{}/metrics", self.port("metrics"))).await.unwrap();
+        let text = text.text().await.unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        line.unwrap_or_default()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for its end; the exit code.
+    pub(crate) async fn ended(mut self) -> Option<i32> {
+        let end = tokio::task::spawn_blocking(move || self.child.wait().unwrap().code());
+        tokio::time::timeout(DEADLINE, end).await.expect("it does not end").unwrap()
+    }
+
+    pub(crate) async fn stop(self) {
+        self.signal(Signal::TERM);
+        assert_eq!(self.ended().await, Some(0));
+    }
+}

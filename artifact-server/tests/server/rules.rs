@@ -1,0 +1,192 @@
+//! Owners, epochs, stat, list, watch.
+
+use std::time::Duration;
+
+use tonic::Streaming;
+use weir_proto::{
+    Failure, Reason,
+    v1::{
+        Artifact, ArtifactRef, Caller, EventType, ListRequest, RemoveAllRequest, RemoveRequest, StatRequest, Verdict,
+        VerifyRequest, WatchRequest, WatchResponse, build_result::Outcome,
+    },
+};
+
+use crate::{
+    builds::{artifact, build, build_new, header},
+    process::{DEADLINE, Place, Server, caller},
+    sources::Sources,
+};
+
+fn owner(owner: &str, epoch: u64) -> Option<Caller> {
+    Some(Caller { owner: owner.into(), epoch })
+}
+
+fn web() -> Option<ArtifactRef> {
+    Some(ArtifactRef { kind: "ExternalArtifact".into(), namespace: "apps".into(), name: "web".into() })
+}
+
+async fn verdict(server: &Server, artifact: &Artifact) -> Verdict {
+    let request = VerifyRequest { path: artifact.path.clone(), digest: artifact.digest.clone() };
+    server.storage().verify(request).await.unwrap().into_inner().verdict()
+}
+
+async fn list(server: &Server, controller: &str) -> Vec<String> {
+    let request = ListRequest { controller: controller.into(), ..ListRequest::default() };
+    let mut answers = server.storage().list(request).await.unwrap().into_inner();
+    let mut paths = Vec::new();
+    while let Some(answer) = answers.message().await.unwrap() {
+        paths.push(answer.file.unwrap().artifact.unwrap().path);
+    }
+    paths
+}
+
+async fn watch(server: &Server, controller: &str) -> Streaming<WatchResponse> {
+    let request = WatchRequest { controller: controller.into() };
+    let mut events = server.storage().watch(request).await.unwrap().into_inner();
+    let started = next(&mut events).await;
+    assert_eq!(started.r#type(), EventType::Started);
+    events
+}
+
+async fn next(events: &mut Streaming<WatchResponse>) -> WatchResponse {
+    tokio::time::timeout(DEADLINE, events.message()).await.expect("no event").unwrap().unwrap()
+}
+
+fn failure<T: std::fmt::Debug>(result: Result<T, tonic::Status>) -> Failure {
+    let status = result.unwrap_err();
+    Failure::from_status(&status).unwrap_or_else(|| panic!("{status:?}"))
+}
+
+#[tokio::test]
+async fn files_belong_to_who_stored_them() {
+    let (place, sources) = (Place::new(), Sources::start().await);
+    let server = place.start(&[]).await;
+    let (one, two) = (sources.tarball("/1.tgz", &[("a", "1")]), sources.tarball("/2.tgz", &[("a", "2")]));
+    let ours = build_new(&server, &one, artifact(0, "web", "a")).await;
+    let other = owner("other/2", 0);
+
+    let foreign = |take_over| {
+        let mut header = header(std::slice::from_ref(&two));
+        header.caller = other.clone();
+        build(&server, header, vec![weir_proto::v1::BuildArtifact { take_over, ..artifact(0, "web", "a") }])
+    };
+    let (_, results) = foreign(false).await.unwrap();
+    assert!(
+        matches!(&results[&0].outcome, Some(Outcome::Error(error)) if error.reason == "OWNED_BY_ANOTHER"),
+        "{results:?}"
+    );
+    let remove = RemoveRequest { caller: other.clone(), path: ours.path.clone() };
+    let refused = failure(server.storage().remove(remove.clone()).await);
+    assert_eq!(refused.reason, Reason::OwnedByAnother);
+    assert!(refused.message.contains("source-watcher/1"), "{}", refused.message);
+    let all = RemoveAllRequest { caller: other.clone(), artifact: web(), take_over: false };
+    assert!(server.storage().remove_all(all).await.unwrap().into_inner().removed.is_empty(), "sees only its own");
+    assert_eq!(verdict(&server, &ours).await, Verdict::Ok);
+
+    let (_, results) = foreign(true).await.unwrap();
+    let Some(Outcome::Built(theirs)) = &results[&0].outcome else { panic!("{results:?}") };
+    let (mut everything, mut expected) = (list(&server, "").await, vec![ours.path.clone(), theirs.path.clone()]);
+    everything.sort();
+    expected.sort();
+    assert_eq!(everything, expected);
+    assert_eq!(list(&server, "other").await.len(), 2, "taken over, all of them");
+    assert!(list(&server, "source-watcher").await.is_empty());
+
+    server.storage().remove(remove.clone()).await.unwrap();
+    assert_eq!(failure(server.storage().remove(remove).await).reason, Reason::NotFound);
+    let all = RemoveAllRequest { caller: other, artifact: web(), take_over: false };
+    assert_eq!(server.storage().remove_all(all.clone()).await.unwrap().into_inner().removed, [theirs.path.clone()]);
+    assert!(
+        server.storage().remove_all(all).await.unwrap().into_inner().removed.is_empty(),
+        "nothing there is success"
+    );
+    assert_eq!(place.files(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_deposed_leader_can_not_write_also_after_a_restart() {
+    let (place, sources) = (Place::new(), Sources::start().await);
+    let server = place.start(&[]).await;
+    let source = sources.tarball("/1.tgz", &[("a", "1")]);
+    let remove_all = |caller| RemoveAllRequest { caller, artifact: web(), take_over: false };
+    server.storage().remove_all(remove_all(owner("source-watcher/1", 5))).await.unwrap();
+    let old = owner("source-watcher/9", 4);
+    let refused = failure(server.storage().remove_all(remove_all(old.clone())).await);
+    assert_eq!((refused.reason, refused.field.as_deref()), (Reason::StaleEpoch, Some("caller.epoch")));
+    server.storage().remove_all(remove_all(owner("other/1", 0))).await.expect("each controller has its own");
+    server.stop().await;
+    let server = place.start(&[]).await;
+    let mut header = header(&[source]);
+    header.caller = old;
+    assert_eq!(failure(build(&server, header, vec![]).await).reason, Reason::StaleEpoch);
+    server.storage().remove_all(remove_all(owner("source-watcher/1", 6))).await.unwrap();
+}
+
+#[tokio::test]
+async fn stat_and_verify_say_what_is_there() {
+    let (place, sources) = (Place::new(), Sources::start().await);
+    let server = place.start(&[]).await;
+    let source = sources.tarball("/1.tgz", &[("a", "1")]);
+    let stored = build_new(&server, &source, artifact(0, "web", "a")).await;
+    let stat = server.storage().stat(StatRequest { path: stored.path.clone() }).await.unwrap().into_inner();
+    let file = stat.file.unwrap();
+    assert_eq!((stat.exists, file.artifact.as_ref(), file.owner.as_str()), (true, Some(&stored), "source-watcher/1"));
+    assert_eq!((format!("latest@{}", file.content_digest), file.sequence), (stored.revision.clone(), 1));
+    let absent = "externalartifact/apps/web/0.tar.gz".to_owned();
+    let stat = server.storage().stat(StatRequest { path: absent.clone() }).await.unwrap().into_inner();
+    assert_eq!((stat.exists, stat.file), (false, None));
+
+    let other = format!("sha256:{}", "0".repeat(64));
+    let requests = vec![
+        VerifyRequest { path: stored.path.clone(), digest: stored.digest.clone() },
+        VerifyRequest { path: absent, digest: other.clone() },
+        VerifyRequest { path: stored.path.clone(), digest: other },
+    ];
+    let mut answers = server.storage().verify_many(futures::stream::iter(requests)).await.unwrap().into_inner();
+    for expected in [Verdict::Ok, Verdict::Missing, Verdict::Mismatch] {
+        let answer = answers.message().await.unwrap().unwrap();
+        assert_eq!(answer.verdict(), expected);
+        assert_eq!(answer.message.is_empty(), expected == Verdict::Ok);
+    }
+    assert!(answers.message().await.unwrap().is_none());
+
+    std::fs::write(place.volume().join(&stored.path), "other bytes").unwrap();
+    // Whoever looks first, the watch or this call, takes it out of service.
+    let verdict = verdict(&server, &stored).await;
+    assert!(matches!(verdict, Verdict::Corrupted | Verdict::Missing), "{verdict:?}");
+}
+
+#[tokio::test]
+async fn watchers_see_what_happens_to_their_files() {
+    let (place, sources) = (Place::new(), Sources::start().await);
+    let server = place.start(&[]).await;
+    let (mut ours, mut others) = (watch(&server, "source-watcher").await, watch(&server, "other").await);
+    let source = sources.tarball("/1.tgz", &[("a", "1"), ("b", "2"), ("c", "3")]);
+    let mut stored = Vec::new();
+    for (index, name) in ["a", "b", "c"].into_iter().enumerate() {
+        stored.push(build_new(&server, &source, artifact(u32::try_from(index).unwrap(), name, name)).await);
+    }
+    std::fs::remove_file(place.volume().join(&stored[0].path)).unwrap();
+    let seen = [(); 3].map(|()| EventType::Stored);
+    let mut sequence = 0;
+    for (index, kind) in seen.into_iter().enumerate() {
+        let event = next(&mut ours).await;
+        assert_eq!((event.r#type(), &event.path), (kind, &stored[index].path));
+        assert!(event.sequence > sequence);
+        sequence = event.sequence;
+    }
+    let lost = next(&mut ours).await;
+    assert_eq!(
+        (lost.r#type(), &lost.path, lost.owner.as_str()),
+        (EventType::Lost, &stored[0].path, "source-watcher/1")
+    );
+    std::fs::write(place.volume().join(&stored[1].path), "other bytes").unwrap();
+    let corrupted = next(&mut ours).await;
+    assert_eq!((corrupted.r#type(), &corrupted.path), (EventType::Corrupted, &stored[1].path));
+    let remove = RemoveRequest { caller: caller(), path: stored[2].path.clone() };
+    server.storage().remove(remove).await.unwrap();
+    let removed = next(&mut ours).await;
+    assert_eq!((removed.r#type(), &removed.path), (EventType::Removed, &stored[2].path));
+    assert!(tokio::time::timeout(Duration::from_millis(1), others.message()).await.is_err(), "not theirs");
+    assert_eq!(list(&server, "").await, [""; 0]);
+}

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use tokio_util::sync::CancellationToken;
-use warp::{Filter, Reply, filters::BoxedFilter, reply::Response};
+use warp::{Filter, Reply, filters::BoxedFilter, path::FullPath, reply::Response};
 
 use crate::metrics::Metrics;
 
@@ -39,15 +39,9 @@ pub fn metrics(metrics: Arc<Metrics>) -> BoxedFilter<(Response,)> {
 fn answer(
     find: impl Fn(&str) -> Option<(StatusCode, String)> + Clone + Send + Sync + 'static,
 ) -> BoxedFilter<(Response,)> {
-    warp::method()
-        .and(warp::path::full())
-        .map(move |method: Method, path: warp::path::FullPath| {
-            let (status, text) = match find(path.as_str()) {
-                _ if method != Method::GET && method != Method::HEAD => (StatusCode::METHOD_NOT_ALLOWED, String::new()),
-                Some(found) => found,
-                None => (StatusCode::NOT_FOUND, "404 page not found\n".to_owned()),
-            };
-            warp::reply::with_status(text, status).into_response()
-        })
-        .boxed()
+    let read = super::reads().map(move |path: FullPath| match find(path.as_str()) {
+        Some((status, text)) => warp::reply::with_status(text, status).into_response(),
+        None => super::not_found(),
+    });
+    read.or(warp::any().map(super::refusal)).unify().boxed()
 }

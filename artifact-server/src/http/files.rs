@@ -8,10 +8,13 @@ use bytes::Bytes;
 use futures::{Stream, stream};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tokio::sync::Semaphore;
-use warp::{Filter, Reply, filters::BoxedFilter, reply::Response};
+use warp::{Filter, Reply, filters::BoxedFilter, path::FullPath, reply::Response};
 use weir_proto::ArtifactPath;
 
-use super::conditions::{self, Answer, Facts};
+use super::{
+    conditions::{self, Answer, Facts},
+    not_found, text,
+};
 use crate::{
     metrics::Metrics,
     storage::{Opened, StorageError, Store},
@@ -49,25 +52,24 @@ impl Files {
 
     /// As a filter that answers every request.
     pub fn filter(self) -> BoxedFilter<(Response,)> {
-        let parts = warp::method().and(warp::path::full()).and(warp::header::headers_cloned());
-        parts
-            .then(move |method: Method, path: warp::path::FullPath, headers: HeaderMap| {
-                let files = self.clone();
-                async move {
-                    let response = files.answer(&method, path.as_str(), headers).await;
-                    files.metrics.request(response.status());
-                    response
-                }
-            })
-            .boxed()
+        let (files, others) = (self.clone(), self);
+        let read = super::reads().and(warp::method()).and(warp::header::headers_cloned());
+        let read = read.then(move |path: FullPath, method: Method, headers: HeaderMap| {
+            let files = files.clone();
+            async move {
+                let response = files.answer(path.as_str(), method == Method::HEAD, headers).await;
+                files.counted(response)
+            }
+        });
+        read.or(warp::any().map(move || others.counted(super::refusal()))).unify().boxed()
     }
 
-    async fn answer(&self, method: &Method, path: &str, headers: HeaderMap) -> Response {
-        if method != Method::GET && method != Method::HEAD {
-            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are allowed\n");
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return response;
-        }
+    fn counted(&self, response: Response) -> Response {
+        self.metrics.request(response.status());
+        response
+    }
+
+    async fn answer(&self, path: &str, head: bool, headers: HeaderMap) -> Response {
         // Being asked at all means that the port is open: this is the readiness probe of Flux's own manifests.
         if path == "/" {
             return text(StatusCode::OK, "artifacts are served here\n");
@@ -75,7 +77,6 @@ impl Files {
         let Some(path) = path.strip_prefix('/').and_then(|path| path.parse::<ArtifactPath>().ok()) else {
             return not_found();
         };
-        let head = method == Method::HEAD;
         match tokio::time::timeout(PATIENCE, self.open(path.clone(), head, headers)).await {
             Ok(Ok(Some(ready))) => self.send(ready, head),
             Ok(Ok(None)) => not_found(),
@@ -199,12 +200,4 @@ fn piece(opened: &Opened, range: Range<u64>) -> io::Result<Bytes> {
         return Err(io::Error::other("the file was changed while it was read"));
     }
     Ok(bytes.into())
-}
-
-fn not_found() -> Response {
-    text(StatusCode::NOT_FOUND, "404 page not found\n")
-}
-
-fn text(status: StatusCode, text: &'static str) -> Response {
-    warp::reply::with_status(text, status).into_response()
 }

@@ -119,7 +119,7 @@ async fn an_artifact_is_built_once_and_again_when_its_content_changes() {
         grace: zero,
     };
     let removed = server.storage().garbage_collect(collect).await.unwrap().into_inner().removed;
-    assert_eq!(removed, [one.path.clone()]);
+    assert_eq!(removed, std::slice::from_ref(&one.path));
     assert_eq!(reqwest::get(format!("http://{address}/{}", one.path)).await.unwrap().status(), 404);
     assert_eq!(server.figure("weir_storage_collected_total").await, 1.0);
     assert_eq!(server.figure("weir_build_artifacts_total{outcome=\"built\"}").await, 2.0);

@@ -12,18 +12,13 @@ use weir_proto::v1::{Artifact, Caller, GetInfoRequest, SetServingRequest};
 use crate::{
     builds::{artifact, build_new},
     process::{Place, Server, caller},
-    sources::Sources,
+    sources::{Sources, noise},
 };
 
 /// A server with one stored artifact of about a megabyte that does not compress.
 async fn with_artifact(place: &Place) -> (Server, SocketAddr, Artifact, Vec<u8>) {
     let (server, sources) = (place.start(&[]).await, Sources::start().await);
-    let noise: String = (0..1 << 20)
-        .scan(1_u64, |state, _| {
-            *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            char::from_u32(32 + u32::try_from(*state >> 40).unwrap() % 90)
-        })
-        .collect();
+    let noise = noise(1 << 20);
     let source = sources.tarball("/1.tgz", &[("noise", &noise)]);
     let artifact = build_new(&server, &source, artifact(0, "web", "noise")).await;
     let address = server.serving().await;
@@ -59,7 +54,9 @@ async fn files_are_served_with_conditions_and_ranges() {
     assert_eq!(header(plain.headers(), "content-encoding"), "");
 
     let some = "bytes=1000-299999";
-    let rows: Vec<(&str, Method, Vec<(&str, &str)>, u16, &[u8])> = vec![
+    // Row, method, headers, status, body.
+    type Row<'a> = (&'a str, Method, Vec<(&'a str, &'a str)>, u16, &'a [u8]);
+    let rows: Vec<Row<'_>> = vec![
         ("whole", Method::GET, vec![], 200, &whole),
         ("head", Method::HEAD, vec![], 200, &[]),
         ("range over two pieces", Method::GET, vec![("range", some)], 206, &whole[1000..300_000]),
@@ -209,7 +206,8 @@ async fn a_touched_file_is_hashed_before_it_is_served_again() {
     let (server, address, artifact, whole) = with_artifact(&place).await;
     let (url, path) = (format!("http://{address}/{}", artifact.path), place.volume().join(&artifact.path));
     // The same bytes, another stat.
-    std::fs::write(&path, &whole).unwrap();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
     let again = reqwest::get(&url).await.unwrap();
     assert_eq!(again.status(), 200);
     assert!(again.bytes().await.unwrap() == whole);

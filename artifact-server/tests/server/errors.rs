@@ -146,7 +146,7 @@ async fn everything_else() {
     reached.insert(artifact_error(&server, &source, "a").await);
     let mut events = server.storage().watch(WatchRequest::default()).await.unwrap().into_inner();
     events.message().await.unwrap().unwrap();
-    let slow = sources.tarball("/slow/1.tgz", &[("a", "1")]);
+    let slow = sources.tarball("/slow/1.tgz", &[("a", "2")]);
     let header = BuildHeader { settings: quick(), ..header(&[slow]) };
     let waiting = build(&server, header, vec![]);
     let end = async {

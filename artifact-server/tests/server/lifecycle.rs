@@ -12,7 +12,7 @@ use weir_proto::v1::{GetInfoRequest, StatRequest, Verdict, VerifyRequest, build_
 use crate::{
     builds::{artifact, build, build_new, header, published},
     process::{Place, Server},
-    sources::Sources,
+    sources::{Sources, noise},
 };
 
 async fn instance(server: &Server) -> String {
@@ -64,11 +64,9 @@ async fn what_a_crash_left_is_swept() {
     assert!(server.storage().stat(StatRequest { path: stored.path }).await.unwrap().into_inner().exists);
 }
 
-/// A file of some megabytes, and a client that has read only its beginning.
+/// A file of twenty megabytes, more than the kernel buffers, and a client that has read only its beginning.
 async fn slow_download(server: &Server, sources: &Sources) -> (TcpStream, usize) {
-    let noise: String = (0..6_000_000_u64)
-        .map(|at| char::from(32 + u8::try_from(at.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29) % 90).unwrap()))
-        .collect();
+    let noise = noise(20 << 20);
     let source = sources.tarball("/noise.tgz", &[("noise", &noise)]);
     let stored = build_new(server, &source, artifact(0, "noise", "noise")).await;
     let address = server.serving().await;

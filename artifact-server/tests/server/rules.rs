@@ -95,7 +95,8 @@ async fn files_belong_to_who_stored_them() {
     server.storage().remove(remove.clone()).await.unwrap();
     assert_eq!(failure(server.storage().remove(remove).await).reason, Reason::NotFound);
     let all = RemoveAllRequest { caller: other, artifact: web(), take_over: false };
-    assert_eq!(server.storage().remove_all(all.clone()).await.unwrap().into_inner().removed, [theirs.path.clone()]);
+    let removed = server.storage().remove_all(all.clone()).await.unwrap().into_inner().removed;
+    assert_eq!(removed, std::slice::from_ref(&theirs.path));
     assert!(
         server.storage().remove_all(all).await.unwrap().into_inner().removed.is_empty(),
         "nothing there is success"

@@ -120,3 +120,13 @@ pub(crate) fn names(tarball: &[u8]) -> Vec<String> {
     let entries = tar.entries().unwrap();
     entries.map(|entry| entry.unwrap().path().unwrap().to_str().unwrap().to_owned()).collect()
 }
+
+/// Text that hardly compresses.
+pub(crate) fn noise(length: usize) -> String {
+    let mut state = 1_u64;
+    let letter = |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(32 + u8::try_from((state >> 40) % 90).unwrap_or_default())
+    };
+    (0..length).map(letter).collect()
+}

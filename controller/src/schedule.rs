@@ -91,6 +91,8 @@ fn run(
         controller = KIND.to_lowercase(),
         controllerGroup = GROUP,
         controllerKind = KIND,
+        ArtifactGenerator.name = key.name,
+        ArtifactGenerator.namespace = key.namespace,
         namespace = key.namespace,
         name = key.name,
         reconcileID = %uuid::Uuid::new_v4(),

@@ -192,7 +192,7 @@ mod tests {
     #[expect(clippy::too_many_lines, reason = "a table")]
     fn first_hit_wins() {
         type Edit = fn(&mut World);
-        let rows: [(&str, Edit, Option<Drift>); 31] = [
+        let rows: [(&str, Edit, Option<Drift>); 32] = [
             ("§8 nothing", |_| {}, None),
             ("§8 nothing, store not asked", |w| w.verdicts.clear(), None),
             ("§8 nothing, after a restart", |w| w.published.clear(), None),
@@ -204,6 +204,14 @@ mod tests {
             (
                 "§8 trap: Ready=Unknown at the new generation",
                 |w| in_situation(w, Situation::Working),
+                Some(Drift::NotReady),
+            ),
+            (
+                "§8 trap: Ready=Unknown alone",
+                |w| {
+                    in_situation(w, Situation::Working);
+                    status(w).conditions.retain(|condition| condition.type_ == "Ready");
+                },
                 Some(Drift::NotReady),
             ),
             (

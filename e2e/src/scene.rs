@@ -96,6 +96,15 @@ impl Scene {
         Ok(())
     }
 
+    /// Merges `change` into an object's status, as another controller would.
+    ///
+    /// # Errors
+    /// When there is no such object, or the API server refuses the change.
+    pub async fn patch_status(&self, kind: Kind, name: &str, change: Value) -> Result<()> {
+        self.api(kind).patch_status(name, &PatchParams::default(), &Patch::Merge(change)).await?;
+        Ok(())
+    }
+
     /// Asks for the deletion of an object; does not wait for it.
     ///
     /// # Errors

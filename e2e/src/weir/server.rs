@@ -111,6 +111,21 @@ impl ArtifactServer {
         &self.storage
     }
 
+    /// Every file below the artifacts' folder, hidden ones too, as sorted paths
+    /// relative to the volume.
+    ///
+    /// # Errors
+    /// When a folder cannot be read for another reason than being gone.
+    pub fn files(&self) -> Result<Vec<String>> {
+        let mut files = Vec::new();
+        walk(&self.storage.join("externalartifact"), &mut |path| {
+            let path = path.strip_prefix(&self.storage).unwrap_or(path);
+            files.push(path.display().to_string());
+        })?;
+        files.sort();
+        Ok(files)
+    }
+
     /// The gRPC address, `unix://...`, as `--artifact-server` takes it.
     #[must_use]
     pub fn endpoint(&self) -> String {
@@ -140,4 +155,17 @@ impl ArtifactServer {
     pub fn health_url(&self) -> String {
         format!("http://{}", self.health)
     }
+}
+
+/// Visits every file. What vanishes meanwhile is not there.
+fn walk(folder: &Path, visit: &mut dyn FnMut(&Path)) -> Result<()> {
+    let entries = match folder.read_dir() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.with_context(|| format!("cannot read {}", folder.display()))?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if path.is_dir() { walk(&path, visit)? } else { visit(&path) }
+    }
+    Ok(())
 }

@@ -4,6 +4,8 @@
 
 mod crd;
 mod events;
+mod controller_crash;
+mod flows;
 mod harness;
 mod manifests;
 mod peer;
@@ -11,6 +13,8 @@ mod rbac;
 mod reconcile;
 mod repair;
 mod writes;
+mod server_crash;
+mod volume;
 
 use std::process::ExitCode;
 
@@ -80,6 +84,21 @@ fn main() -> ExitCode {
         writes::{
             only_what_changes_is_written,
         },
+        flows::{
+            first_commit_is_applied,
+            composed_chart_is_released,
+            second_commit_changes_only_the_affected,
+            deleted_generator_leaves_nothing,
+        },
+        volume::{
+            emptied_while_running_is_repaired,
+            emptied_while_stopped_is_repaired,
+            lost_file_is_repaired,
+            corrupted_while_running_is_repaired,
+            corrupted_while_stopped_is_repaired,
+        },
+        controller_crash::{downloads_survive_a_killed_controller},
+        server_crash::{killed_writes_leave_nothing_partial},
     );
     suite.run()
 }

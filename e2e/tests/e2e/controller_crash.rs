@@ -1,0 +1,157 @@
+//! The controller dies again and again while clients download: every URL that
+//! was current, or was until just now, answers each time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rand::{Rng, RngCore, SeedableRng};
+use serde_json::{Value, json};
+use weir_e2e::eventually::{PATIENCE, eventually};
+use weir_e2e::git_server::Repository;
+use weir_e2e::progress::say;
+use weir_e2e::resources::{Kind, artifact, artifact_generator};
+use weir_e2e::scene::{Scene, ensure_ready};
+use weir_e2e::weir::Weir;
+
+/// Kills, each around a new commit.
+const KILLS: usize = 12;
+
+/// At least this many must hit a generator that had not finished.
+const UNFINISHED: usize = 8;
+
+const ARTIFACTS: usize = 16;
+
+/// Files older than this may be collected, so collection is at work all along.
+const RETENTION: &str = "--artifact-retention-ttl=15s";
+
+/// What clients have seen: the current object and the one before it, by name.
+type Seen = BTreeMap<String, (Value, Option<Value>)>;
+
+pub(crate) async fn downloads_survive_a_killed_controller(scene: Scene) -> Result<()> {
+    // The grace of a file is its ttl and the time that one reconcile may take.
+    let arguments = [RETENTION, "--reconciliation-timeout=5s", "--min-retry-delay=100ms", "--max-retry-delay=1s"];
+    let mut weir = Weir::start_with(&scene, &[], &arguments).await?;
+    let seed = 3;
+    let mut random = rand::rngs::StdRng::seed_from_u64(seed);
+    let repository = scene.repository("app", &[("README.md", "start")]).await?;
+    let artifacts: Vec<_> = (0..ARTIFACTS)
+        .map(|number| artifact(&format!("app-{number}"), &[(&format!("@repo/{number}/**"), "@artifact/")]))
+        .collect();
+    change(&scene, &repository, &mut random).await?;
+    scene.apply(artifact_generator("app", "app", json!(artifacts))).await?;
+    scene.ready(Kind::ArtifactGenerator, "app").await?;
+
+    let clients = Clients::start(&scene);
+    let mut unfinished = 0;
+    for _ in 0..KILLS {
+        change(&scene, &repository, &mut random).await?;
+        tokio::time::sleep(Duration::from_millis(random.random_range(0..600))).await;
+        weir.controller.kill().await?;
+        let generator = scene.get(Kind::ArtifactGenerator, "app").await?.context("the generator is gone")?;
+        unfinished += usize::from(ensure_current(&scene, &generator).await.is_err());
+        weir.controller.restart().await?;
+        finished(&scene).await?;
+    }
+    let downloads = clients.stop().await?;
+    let collected = collected(&scene, &weir).await?;
+    say(format!(
+        "controller killed {KILLS} times, {unfinished} times before the generator had finished; {downloads} downloads, \
+         none failed; {collected} old files collected (seed {seed})"
+    ));
+    ensure!(unfinished >= UNFINISHED, "only {unfinished} of {KILLS} kills came before the generator had finished");
+    ensure!(downloads >= KILLS * ARTIFACTS, "only {downloads} downloads");
+    Ok(())
+}
+
+/// A commit that changes every artifact. Returns when source-controller has it.
+async fn change(scene: &Scene, repository: &Repository, random: &mut impl RngCore) -> Result<()> {
+    for number in 0..ARTIFACTS {
+        let folder = repository.work_tree().join(number.to_string());
+        std::fs::create_dir_all(&folder)?;
+        let mut noise = vec![0; 100_000];
+        random.fill_bytes(&mut noise);
+        std::fs::write(folder.join("noise"), noise)?;
+    }
+    scene.push("app", repository, &[]).await.map(drop)
+}
+
+/// The generator is Ready, and for the source's current artifact.
+async fn ensure_current(scene: &Scene, generator: &Value) -> Result<()> {
+    ensure_ready(generator)?;
+    let source = scene.get(Kind::GitRepository, "app").await?.context("no source")?;
+    let source = &source["status"]["artifact"];
+    let text = |field: &str| source[field].as_str().unwrap_or_default().to_owned();
+    let observed = format!("repo=[digest={},revision={},url={}]", text("digest"), text("revision"), text("url"));
+    let observed = format!("sha256:{}", hex::encode(<sha2::Sha256 as sha2::Digest>::digest(observed)));
+    let status = &generator["status"]["observedSourcesDigest"];
+    ensure!(*status == observed, "observedSourcesDigest is {status}, should be {observed}");
+    Ok(())
+}
+
+async fn finished(scene: &Scene) -> Result<()> {
+    eventually("the generator is Ready for the latest commit", PATIENCE, || async {
+        let generator = scene.get(Kind::ArtifactGenerator, "app").await?.context("the generator is gone")?;
+        ensure_current(scene, &generator).await
+    })
+    .await
+}
+
+/// Old files went: fewer are left than were published. Returns how many went.
+async fn collected(scene: &Scene, weir: &Weir) -> Result<usize> {
+    let published = (KILLS + 1) * ARTIFACTS;
+    eventually("old files are collected", PATIENCE, || async {
+        // Collection follows a reconcile that published something, or a later one.
+        scene.reconcile(Kind::ArtifactGenerator, "app").await?;
+        let left = weir.server.files()?.iter().filter(|file| file.ends_with(".tar.gz")).count();
+        ensure!(left < published, "{left} files are left of {published}");
+        Ok(published - left)
+    })
+    .await
+}
+
+/// Clients that download in a loop.
+struct Clients {
+    stop: Arc<AtomicBool>,
+    downloads: Arc<AtomicUsize>,
+    tasks: Vec<tokio::task::JoinHandle<Result<()>>>,
+}
+
+impl Clients {
+    fn start(scene: &Scene) -> Self {
+        let (stop, downloads) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let tasks = (0..3)
+            .map(|_| tokio::spawn(download_all(scene.clone(), Arc::clone(&stop), Arc::clone(&downloads))))
+            .collect();
+        Self { stop, downloads, tasks }
+    }
+
+    /// Ends them; the number of downloads, or the first that failed.
+    async fn stop(self) -> Result<usize> {
+        self.stop.store(true, Ordering::Relaxed);
+        for task in self.tasks {
+            task.await??;
+        }
+        Ok(self.downloads.load(Ordering::Relaxed))
+    }
+}
+
+async fn download_all(scene: Scene, stop: Arc<AtomicBool>, downloads: Arc<AtomicUsize>) -> Result<()> {
+    let mut seen = Seen::new();
+    while !stop.load(Ordering::Relaxed) {
+        for object in scene.list(Kind::ExternalArtifact).await? {
+            let name = object["metadata"]["name"].as_str().context("no name")?.to_owned();
+            let (current, previous) = seen.entry(name).or_insert_with(|| (object.clone(), None));
+            if current["status"]["artifact"]["url"] != object["status"]["artifact"]["url"] {
+                *previous = Some(std::mem::replace(current, object));
+            }
+            for object in std::iter::once(&*current).chain(previous.as_ref()) {
+                scene.download(object).await.context("a download failed while the controller was killed")?;
+                downloads.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+    Ok(())
+}

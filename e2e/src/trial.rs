@@ -17,7 +17,7 @@ use crate::stage::Stage;
 use crate::tools::Part;
 
 /// Lines of each log that a failure shows.
-const TAIL_LINES: usize = 15;
+const TAIL_LINES: usize = 25;
 
 type Body = Box<dyn FnOnce(Scene) -> Result<(), Failed> + Send>;
 
@@ -80,10 +80,18 @@ fn run(runtime: &Runtime, stage: &OnceLock<Result<Arc<Stage>, String>>, name: &s
         runtime.block_on(Scene::new(Arc::clone(stage), short)).map_err(|error| format!("no namespace: {error:#}"))?;
     let namespace = scene.namespace.clone();
     body(scene).map_err(|failed| {
-        // Logs of other tests' own processes carry those tests' namespaces.
-        let tails = stage.run.tails(TAIL_LINES, |log| !log.contains('@') || log.ends_with(&namespace));
+        let tails = stage.run.tails(TAIL_LINES, |log| tells_of(log, &namespace));
         Failed::from(format!("{}\n{tails}", failed.message().unwrap_or_default()))
     })
+}
+
+/// Whether a log may explain a failure in a namespace: a process of another test
+/// carries that test's namespace, and the control plane is noisy when all is well.
+fn tells_of(log: &str, namespace: &str) -> bool {
+    match log.split_once('@') {
+        Some((_, of)) => of == namespace,
+        None => log.ends_with("controller"),
+    }
 }
 
 fn end(runtime: &Runtime, stage: Arc<Stage>) -> Result<()> {
@@ -91,4 +99,23 @@ fn end(runtime: &Runtime, stage: Arc<Stage>) -> Result<()> {
         .ok_or_else(|| anyhow!("a test still holds it"))
         .context("a test must not leak its scene")?;
     runtime.block_on(stage.stop())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tells_of;
+
+    #[test]
+    fn a_failure_shows_its_own_logs_and_flux() {
+        for (log, shown) in [
+            ("weir-controller@mine-1", true),
+            ("weir-controller@mine-10", false),
+            ("weir-artifact-server@other-2", false),
+            ("helm-controller", true),
+            ("etcd", false),
+            ("kube-apiserver", false),
+        ] {
+            assert_eq!(tells_of(log, "mine-1"), shown, "{log}");
+        }
+    }
 }

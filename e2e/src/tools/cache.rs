@@ -16,6 +16,9 @@ use super::go;
 use super::parts::{Part, Recipe};
 use crate::progress::say;
 
+/// How folders are named that a build is under way in.
+const STAGING: &str = "building-";
+
 /// A part in the cache.
 pub(super) struct Built {
     pub(super) program: PathBuf,
@@ -37,6 +40,7 @@ pub(super) fn ensure(part: Part) -> Result<Built> {
     if let Some(built) = find(&shelf, &recipe) {
         return Ok(built);
     }
+    sweep(&shelf)?;
     build(&shelf, &recipe, &module).with_context(|| format!("cannot build {}", recipe.name))?;
     find(&shelf, &recipe).with_context(|| format!("{} was built but is not there", recipe.name))
 }
@@ -51,7 +55,7 @@ fn find(shelf: &Path, recipe: &Recipe) -> Option<Built> {
 fn build(shelf: &Path, recipe: &Recipe, module: &Path) -> Result<()> {
     let start = Instant::now();
     say(format!("building {}: about {} on two cores, once ...", recipe.name, recipe.minutes));
-    let staging = tempfile::Builder::new().prefix("building-").tempdir_in(shelf)?;
+    let staging = tempfile::Builder::new().prefix(STAGING).tempdir_in(shelf)?;
     let program = staging.path().join("program");
     go::build(module, recipe, &program)?;
     if let Some(source) = recipe.definitions {
@@ -65,6 +69,17 @@ fn build(shelf: &Path, recipe: &Recipe, module: &Path) -> Result<()> {
     File::open(&program)?.sync_all()?;
     publish(&program, &shelf.join("bin").join(recipe.name))?;
     say(format!("built {} in {} s", recipe.name, start.elapsed().as_secs()));
+    Ok(())
+}
+
+/// Removes what builds that were killed left behind. The lock must be held.
+fn sweep(shelf: &Path) -> Result<()> {
+    for entry in fs::read_dir(shelf)? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(STAGING.as_bytes()) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
     Ok(())
 }
 
@@ -140,6 +155,17 @@ mod tests {
         assert_ne!(second, first, "a new sum");
         write("main.go", "package main");
         assert_ne!(key(module.path()).unwrap(), second, "a new program");
+    }
+
+    #[test]
+    fn leftovers_of_a_killed_build_are_swept() {
+        let shelf = tempfile::tempdir().unwrap();
+        for name in ["building-x", "bin"] {
+            fs::create_dir_all(shelf.path().join(name).join("inside")).unwrap();
+        }
+        sweep(shelf.path()).unwrap();
+        assert!(!shelf.path().join("building-x").exists());
+        assert!(shelf.path().join("bin/inside").exists());
     }
 
     #[test]

@@ -79,6 +79,7 @@ async fn change(scene: &Scene, repository: &Repository) -> Result<()> {
     tell("5. A second commit, below apps/storefront");
     let chart = object(scene, "backend-chart").await?;
     let app = object(scene, "storefront").await?;
+    let release = history(scene).await?;
     let path = "apps/storefront/settings.yaml";
     let settings = std::fs::read_to_string(repository.work_tree().join(path))?;
     let settings = settings.replace("Welcome", "Welcome back");
@@ -94,6 +95,8 @@ async fn change(scene: &Scene, repository: &Repository) -> Result<()> {
         chart_now["metadata"]["resourceVersion"] == chart["metadata"]["resourceVersion"],
         "backend-chart was written although nothing of it changed: {chart_now}"
     );
+    let release_now = history(scene).await?;
+    ensure!(release_now == release, "the Helm release was touched: {release_now}");
     tell("  ok  backend-chart has not been touched, nor has the Helm release");
     Ok(())
 }
@@ -123,6 +126,12 @@ async fn delete(scene: &Scene, weir: &Weir) -> Result<()> {
 
 async fn object(scene: &Scene, name: &str) -> Result<Value> {
     scene.get(Kind::ExternalArtifact, name).await?.with_context(|| format!("no ExternalArtifact {name}"))
+}
+
+/// What Helm did for the release `backend`.
+async fn history(scene: &Scene) -> Result<Value> {
+    let release = scene.get(Kind::HelmRelease, "backend").await?.context("no HelmRelease backend")?;
+    Ok(release["status"]["history"].clone())
 }
 
 fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {

@@ -2,9 +2,9 @@
 //!
 //! `cargo test -p weir-e2e --test e2e -- NAME` runs the tests whose name contains NAME.
 
+mod controller_crash;
 mod crd;
 mod events;
-mod controller_crash;
 mod flows;
 mod harness;
 mod manifests;
@@ -12,9 +12,9 @@ mod peer;
 mod rbac;
 mod reconcile;
 mod repair;
-mod writes;
 mod server_crash;
 mod volume;
+mod writes;
 
 use std::process::ExitCode;
 

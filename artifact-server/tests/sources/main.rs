@@ -520,6 +520,7 @@ async fn what_is_held_is_not_evicted() {
     let content = file.content.clone();
     drop(third);
     assert_eq!(cache.get(&requests[3]).await.map(drop).unwrap_err(), SourceError::Busy);
+    assert!(!cache.get(&requests[1]).await.unwrap().downloaded, "a held tree keeps its source in the cache");
     drop(tree);
     let last = cache.get(&requests[3]).await.unwrap();
     assert_eq!(read(&last.source, "noise").len(), 1_000_000);

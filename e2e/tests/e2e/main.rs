@@ -38,6 +38,13 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    add_all(&mut suite);
+    suite.run()
+}
+
+/// Every test of this binary.
+#[expect(clippy::too_many_lines, reason = "a list of names")]
+fn add_all(suite: &mut Suite) {
     trials!(
         suite,
         crd::{accepts_and_refuses, status_is_checked},
@@ -100,5 +107,4 @@ fn main() -> ExitCode {
         controller_crash::{downloads_survive_a_killed_controller},
         server_crash::{killed_writes_leave_nothing_partial},
     );
-    suite.run()
 }

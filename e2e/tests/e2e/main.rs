@@ -6,6 +6,7 @@ mod controller_crash;
 mod crd;
 mod events;
 mod flows;
+mod grpcurl;
 mod harness;
 mod manifests;
 mod peer;
@@ -49,6 +50,7 @@ fn add_all(suite: &mut Suite) {
         suite,
         crd::{accepts_and_refuses, status_is_checked},
         events::{are_counted_and_bounded, deleted_event_comes_back},
+        grpcurl::{documented_commands_answer_as_shown},
         harness::{
             control_plane_enforces_rbac,
             commit_becomes_a_source_artifact,

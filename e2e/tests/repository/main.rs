@@ -6,6 +6,7 @@ mod flags;
 mod layering;
 mod manifests;
 mod network;
+mod reasons;
 
 use std::path::{Path, PathBuf};
 

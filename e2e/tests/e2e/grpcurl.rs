@@ -1,0 +1,159 @@
+//! Every command in docs/grpc.md does on a real server what the document shows.
+//!
+//! With `WEIR_REGENERATE=1` the test writes what it saw into the document instead.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use tokio::process::Command;
+use warp::Filter;
+use weir_e2e::scene::Scene;
+use weir_e2e::tools::Part;
+use weir_e2e::weir::ArtifactServer;
+
+/// What the document names, and the test has elsewhere.
+const SOCKET: &str = "/run/weir/s/artifact.sock";
+const SOURCES: &str = "http://127.0.0.1:8000/";
+const ADVERTISED: &str = "--storage-adv-addr=source-watcher.flux-system.svc.cluster.local.";
+
+/// Ends the output of a command.
+const MARK: &str = "--- end of the output of command";
+
+/// A command and what follows it in the document.
+struct Shown {
+    command: String,
+    output: String,
+}
+
+/// A part of the document: text as it is, or a block of commands.
+enum Block {
+    Text(String),
+    Console(Vec<Shown>),
+}
+
+pub(crate) async fn documented_commands_answer_as_shown(scene: Scene) -> Result<()> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/grpc.md");
+    let document = read(&std::fs::read_to_string(&path)?);
+    let commands: Vec<&Shown> = document.iter().flat_map(Block::commands).collect();
+    ensure!(commands.len() > 10, "only {} commands found", commands.len());
+    let server = ArtifactServer::start(&scene.stage.run, "grpcurl", &[ADVERTISED]).await?;
+    let folder = scene.stage.run.folder("grpcurl")?;
+    let seen = run(&scene, &server, &folder, &commands).await?;
+    if std::env::var_os("WEIR_REGENERATE").is_some() {
+        return Ok(std::fs::write(&path, write(&document, &seen))?);
+    }
+    for (shown, seen) in commands.iter().zip(&seen) {
+        let (expected, got) = (normal(&shown.output), normal(seen));
+        ensure!(expected == got, "$ {}\nshould say\n{expected}\nbut says\n{got}", shown.command);
+    }
+    Ok(())
+}
+
+/// Runs the commands one after the other in one shell; the output of each.
+async fn run(scene: &Scene, server: &ArtifactServer, folder: &Path, commands: &[&Shown]) -> Result<Vec<String>> {
+    let sources = serve(folder.to_owned()).await?;
+    let mut script = String::from("exec 2>&1\n");
+    for Shown { command, .. } in commands {
+        writeln!(script, "{command}\necho '{MARK}'")?;
+    }
+    let script =
+        script.replace(SOCKET, server.socket().to_str().context("a socket in UTF-8")?).replace(SOURCES, &sources);
+    let grpcurl = scene.stage.tools.program(Part::Grpcurl)?;
+    let tools = grpcurl.parent().context("grpcurl lies in a folder")?;
+    let path = format!("{}:{}", tools.display(), std::env::var("PATH")?);
+    let output = Command::new("bash").arg("-c").arg(&script).env("PATH", path).current_dir(folder).output().await?;
+    let text = String::from_utf8(output.stdout)?;
+    let mut outputs: Vec<String> = text.split(&format!("{MARK}\n")).map(str::to_owned).collect();
+    ensure!(outputs.pop().is_some_and(|rest| rest.is_empty()), "the shell stopped: {text}");
+    ensure!(outputs.len() == commands.len(), "{} outputs: {text}", outputs.len());
+    Ok(outputs)
+}
+
+/// Serves the files of a folder; the URL in front of them.
+async fn serve(folder: PathBuf) -> Result<String> {
+    let files = warp::path::param().and_then(move |name: String| {
+        let file = folder.join(name);
+        async move { std::fs::read(file).map_err(|_| warp::reject::not_found()) }
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    tokio::spawn(warp::serve(files).incoming(listener).run());
+    Ok(format!("http://{address}/"))
+}
+
+impl Block {
+    fn commands(&self) -> &[Shown] {
+        match self {
+            Self::Text(_) => &[],
+            Self::Console(commands) => commands,
+        }
+    }
+}
+
+/// Takes the document apart at its ```console blocks.
+fn read(text: &str) -> Vec<Block> {
+    let mut parts = Vec::new();
+    for (at, piece) in text.split("```console\n").enumerate() {
+        let (block, rest) = if at == 0 { ("", piece) } else { piece.split_once("```\n").unwrap_or((piece, "")) };
+        if at > 0 {
+            parts.push(Block::Console(commands(block)));
+        }
+        parts.push(Block::Text(rest.to_owned()));
+    }
+    parts
+}
+
+/// A command starts with `$ ` and goes on while a quote or a here-document is open.
+fn commands(block: &str) -> Vec<Shown> {
+    let mut found: Vec<Shown> = Vec::new();
+    for line in block.lines() {
+        match (line.strip_prefix("$ "), found.last_mut()) {
+            (Some(command), _) => found.push(Shown { command: command.to_owned(), output: String::new() }),
+            (None, Some(last)) if last.output.is_empty() && is_open(&last.command) => {
+                last.command.push('\n');
+                last.command.push_str(line);
+            }
+            (None, Some(last)) => {
+                last.output.push_str(line);
+                last.output.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    found
+}
+
+fn is_open(command: &str) -> bool {
+    let here = command.contains("<<END") && !command.ends_with("\nEND");
+    here || (!command.contains("<<END") && command.matches('\'').count() % 2 == 1)
+}
+
+/// The document with other outputs.
+fn write(document: &[Block], outputs: &[String]) -> String {
+    let mut outputs = outputs.iter();
+    let mut text = String::new();
+    for part in document {
+        match part {
+            Block::Text(part) => text.push_str(part),
+            Block::Console(commands) => {
+                text.push_str("```console\n");
+                for Shown { command, .. } in commands {
+                    text.push_str(&format!("$ {command}\n{}", outputs.next().map_or("", String::as_str)));
+                }
+                text.push_str("```\n");
+            }
+        }
+    }
+    text
+}
+
+/// Takes out what differs from run to run: times and the instance of the server.
+fn normal(output: &str) -> String {
+    let lines = output.lines().map(|line| {
+        let key = line.trim_start();
+        let volatile = ["\"lastUpdateTime\"", "\"instance\""].into_iter().find(|name| key.starts_with(name));
+        volatile.map_or_else(|| line.to_owned(), |name| format!("{name}: …"))
+    });
+    lines.collect::<Vec<_>>().join("\n").trim_end().to_owned()
+}

@@ -72,7 +72,10 @@ pub fn start(level: Level, encoding: Encoding) {
         Level::Info => LevelFilter::INFO,
         Level::Error => LevelFilter::ERROR,
     };
+    // The client says "failed" once more for each call whose error we explain ourselves.
+    let client = if ours > LevelFilter::INFO { LevelFilter::WARN } else { LevelFilter::OFF };
     let targets = Targets::new().with_default(LevelFilter::WARN.min(ours)).with_target(CRATE, ours);
+    let targets = targets.with_target("kube_client::client::builder", client);
     let _ = tracing_subscriber::registry().with(Lines(encoding).with_filter(targets)).try_init();
 }
 

@@ -175,8 +175,10 @@ impl State {
     /// News from the watch. While a write of ours is on its way, whose they are is decided when it lands.
     fn hear(&mut self, object: ExternalArtifact, effects: &mut Vec<Effect>) {
         let key = ObjectKey::of(&object);
-        let flight = self.flights.get_mut(&key).map(|flight| flight.heard.push(version(&object)));
+        let version = version(&object);
+        // Late news of an earlier write of ours is old, and says nothing of the one on its way.
         let Some((before, after)) = self.remember(Arc::new(object), effects) else { return };
+        let flight = self.flights.get_mut(&key).map(|flight| flight.heard.push(version));
         let matters = before.as_ref().is_none_or(|before| differs(before, &after));
         if flight.is_some() || !matters || !self.listed {
             return;
@@ -352,14 +354,19 @@ mod tests {
         let write = outputs.begin(key(), "g");
         assert_eq!(outputs.take(Event::Apply(output(3, "c"))), [source()]);
         assert_eq!(write.landed(output(3, "c")).1, []);
+        // Two writes in a row: the watch tells of the first while the second is on its way.
+        outputs.begin(key(), "g").landed(output(4, "d"));
+        let write = outputs.begin(key(), "g");
+        assert_eq!(outputs.take(Event::Apply(output(4, "d"))), []);
+        assert_eq!(write.landed(output(5, "d")).1, []);
         assert!(outputs.published(&key()).is_none());
         // Our own delete, in both orders.
         assert_eq!(outputs.begin(key(), "g").deleted("1"), [source()]);
-        assert_eq!(outputs.take(Event::Apply(output(3, "c"))), []);
-        assert_eq!(outputs.take(Event::Delete(output(4, "c"))), []);
-        outputs.take(Event::Apply(output(5, "d")));
+        assert_eq!(outputs.take(Event::Apply(output(5, "d"))), []);
+        assert_eq!(outputs.take(Event::Delete(output(6, "d"))), []);
+        outputs.take(Event::Apply(output(7, "e")));
         let write = outputs.begin(key(), "g");
-        assert_eq!(outputs.take(Event::Delete(output(6, "d"))), [source()]);
+        assert_eq!(outputs.take(Event::Delete(output(8, "e"))), [source()]);
         assert_eq!(write.deleted("1"), []);
     }
 

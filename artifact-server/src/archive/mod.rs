@@ -5,15 +5,15 @@
 
 use std::io::{self, Write};
 
-use flate2::{Compression, GzBuilder, write::GzEncoder};
-
 use crate::tree::{Content, Entry, File, Node, Tree, TreePath};
 
 mod blocks;
+mod gzip;
 mod header;
 pub mod ignore;
 
 use blocks::Blocks;
+use gzip::Gzip;
 use header::Kind;
 
 /// Tars are written in units of this many bytes.
@@ -22,16 +22,13 @@ const BLOCK: usize = 512;
 const CHUNK: usize = 64 * 1024;
 /// Compression level of Flux's archives (Go's default).
 const LEVEL: u32 = 6;
-/// "Unknown" in the gzip header, as Go writes it.
-const UNKNOWN_SYSTEM: u8 = 255;
 
 /// Writes the tree as a gzip-compressed tar: level 6, no name, no time. Equal trees give equal bytes, for any thread count and
 /// order of arrival. Fails when a content is shorter than its entry says, naming the file, and when `out` fails.
 pub fn pack(tree: &Tree, out: &mut dyn Write) -> io::Result<()> {
-    let gzip = GzBuilder::new().mtime(0).operating_system(UNKNOWN_SYSTEM).write(out, Compression::new(LEVEL));
-    let mut blocks: Blocks<GzEncoder<&mut dyn Write>> = Blocks::new(gzip);
+    let mut blocks = Blocks::new(Gzip::new(out)?);
     pack_tar(tree, &mut blocks)?;
-    blocks.finish()?.finish()?.flush()
+    blocks.finish()?.finish()
 }
 
 /// Writes the tree as a tar. The first entry is the root, named `.`; directories have no trailing slash, mode 0750; files 0600, or 0700

@@ -315,7 +315,7 @@ async fn downloads_are_bounded() {
         (
             "faults 69 a length over the limit is refused at once",
             &bytes,
-            Reply::ok(&bytes),
+            Reply::stall(&bytes, 1000),
             |settings| settings.limits.compressed_bytes = 200_000,
             "source is too large: the download is larger than 200000 bytes; raise --source-max-size",
         ),

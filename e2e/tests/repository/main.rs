@@ -6,6 +6,7 @@ mod flags;
 mod layering;
 mod manifests;
 mod network;
+mod paths;
 mod reasons;
 
 use std::path::{Path, PathBuf};

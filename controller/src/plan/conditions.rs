@@ -94,6 +94,11 @@ pub fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Conditio
     conditions.iter().find(|condition| condition.type_ == type_)
 }
 
+/// Whether the conditions tell how this generation ended, so that a reader may rely on them until the next end.
+pub fn are_of(conditions: &[Condition], generation: Option<i64>) -> bool {
+    find(conditions, "Ready").is_some_and(|ready| ready.status != "Unknown" && ready.observed_generation == generation)
+}
+
 struct Draft {
     conditions: Vec<Condition>,
     generation: i64,
@@ -238,6 +243,21 @@ mod tests {
         for (row, before, situation, after) in rows {
             let got = next(&read(before), situation, 2, Timestamp::UNIX_EPOCH);
             assert_eq!(show(&got), after, "row {row}");
+        }
+    }
+
+    #[test]
+    fn only_an_end_of_this_generation_is_an_answer() {
+        let rows = [
+            ("", false),
+            ("Ready=True/Succeeded/ok@2", true),
+            ("Ready=False/BuildFailed/x@2", true),
+            ("Ready=True/Succeeded/ok@1", false),
+            ("Ready=Unknown/Progressing/x@2", false),
+            ("Reconciling=True/Progressing/x@2", false),
+        ];
+        for (conditions, expected) in rows {
+            assert_eq!(are_of(&read(conditions), Some(2)), expected, "{conditions}");
         }
     }
 

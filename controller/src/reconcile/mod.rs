@@ -4,11 +4,15 @@
 mod build;
 mod finalize;
 mod observe;
+mod progress;
 mod prune;
 mod publish;
 mod status;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use kube::{Api, Client, runtime::controller::Action};
 use parking_lot::Mutex;
@@ -100,6 +104,10 @@ struct Run<'a> {
     is_first: bool,
     /// What the artifact server has stored for this run: survives a run that is cut short.
     stored: Mutex<Vec<InventoryEntry>>,
+    /// Drift was found: what is reported at the end follows [`conditions::Situation::Working`], said or not.
+    ///
+    /// [`conditions::Situation::Working`]: crate::plan::conditions::Situation::Working
+    has_worked: AtomicBool,
 }
 
 /// Brings one generator to the state that its spec asks for. The error says how the run failed; it is reported already.
@@ -129,7 +137,16 @@ impl<'a> Run<'a> {
         let uid = generator.metadata.uid.clone().unwrap_or_default();
         let owner = Owner::new(FIELD_MANAGER, &uid).map_err(|error| ReconcileError::Status(error.to_string()))?;
         let key = ObjectKey::of(&*generator);
-        Ok(Self { context, key, uid, owner, generator, is_first, stored: Mutex::default() })
+        Ok(Self {
+            context,
+            key,
+            uid,
+            owner,
+            generator,
+            is_first,
+            stored: Mutex::default(),
+            has_worked: AtomicBool::default(),
+        })
     }
 
     /// The table of contents.
@@ -142,9 +159,7 @@ impl<'a> Run<'a> {
             return Ok(Ending::UpToDate);
         };
         info!(reason = drift.reason(), "Reconciliation in progress");
-        let (progress, built) = tokio::join!(self.report_progress(), self.build(&observed));
-        progress?;
-        let built = built?;
+        let built = self.working(self.build(&observed)).await?;
         let (inventory, unpruned) = self.prune(&built.entries).await;
         Ok(Ending::Published(Published {
             inventory,

@@ -1,6 +1,9 @@
 //! Says how a run ended: conditions, inventory, events, and when to come back.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -41,6 +44,15 @@ struct Change<'a> {
     sources_digest: Option<&'a str>,
     /// The run answers a request: its token is recorded.
     handled: bool,
+}
+
+/// What the conditions went through before, whether or not it was written.
+#[derive(Clone, Copy, Default)]
+struct History {
+    /// Nobody had reported on the generator.
+    is_first: bool,
+    /// The run found something to do.
+    has_worked: bool,
 }
 
 /// Body of a JSON merge patch; only what differs is in it.
@@ -211,7 +223,8 @@ impl Run<'_> {
 
     fn patch<'c>(&'c self, latest: &ArtifactGenerator, change: &Change<'c>, now: Timestamp) -> StatusPatch<'c> {
         let generation = self.generator.metadata.generation.unwrap_or_default();
-        patch(latest, change, (generation, self.is_first), self.generator.requested_at(), now)
+        let history = History { is_first: self.is_first, has_worked: self.has_worked.load(Ordering::Relaxed) };
+        patch(latest, change, (generation, history), self.generator.requested_at(), now)
     }
 }
 
@@ -219,7 +232,7 @@ impl Run<'_> {
 fn patch<'c>(
     latest: &ArtifactGenerator,
     change: &Change<'c>,
-    (generation, is_first): (i64, bool),
+    (generation, history): (i64, History),
     requested_at: Option<&'c str>,
     now: Timestamp,
 ) -> StatusPatch<'c> {
@@ -227,8 +240,11 @@ fn patch<'c>(
     let status = latest.status.as_ref().unwrap_or(&empty);
     let mut conditions = status.conditions.clone();
     if let Some(situation) = change.situation {
-        if is_first && conditions.is_empty() && situation != Situation::FirstPassPaused {
+        if history.is_first && conditions.is_empty() && situation != Situation::FirstPassPaused {
             conditions = conditions::next(&conditions, Situation::FirstPass, generation, now);
+        }
+        if history.has_worked {
+            conditions = conditions::next(&conditions, Situation::Working, generation, now);
         }
         conditions = conditions::next(&conditions, situation, generation, now);
     }
@@ -244,6 +260,8 @@ fn patch<'c>(
 mod tests {
     use super::*;
     use crate::api::artifact_generator::ArtifactGeneratorStatus;
+
+    const FIRST: History = History { is_first: true, has_worked: false };
 
     fn now() -> Timestamp {
         Timestamp::from_second(1_700_000_000).unwrap()
@@ -265,7 +283,7 @@ mod tests {
             sources_digest: Some("sha256:1"),
             handled: true,
         };
-        let first = patch(&generator, &done, (3, true), Some("now"), now());
+        let first = patch(&generator, &done, (3, FIRST), Some("now"), now());
         assert_eq!(types(&first), ["Ready=True Succeeded"]);
         generator.status = Some(ArtifactGeneratorStatus {
             conditions: first.conditions.unwrap(),
@@ -273,13 +291,30 @@ mod tests {
             observed_sources_digest: first.observed_sources_digest.unwrap().to_owned(),
             last_handled_reconcile_at: first.last_handled_reconcile_at.unwrap().to_owned(),
         });
-        assert_eq!(patch(&generator, &done, (3, false), Some("now"), now()), StatusPatch::default());
+        assert_eq!(patch(&generator, &done, (3, History::default()), Some("now"), now()), StatusPatch::default());
         let empty = Change { inventory: Some(&[]), ..Change::default() };
-        let emptied = patch(&generator, &empty, (3, false), None, now());
+        let emptied = patch(&generator, &empty, (3, History::default()), None, now());
         assert_eq!(serde_json::to_string(&emptied).unwrap(), r#"{"inventory":[]}"#, "an empty inventory is said");
         let paused = Change { handled: true, ..Change::default() };
-        let asked = patch(&generator, &paused, (3, false), Some("later"), now());
+        let asked = patch(&generator, &paused, (3, History::default()), Some("later"), now());
         assert_eq!(serde_json::to_string(&asked).unwrap(), r#"{"lastHandledReconcileAt":"later"}"#, "§3");
+    }
+
+    #[test]
+    fn an_end_looks_the_same_whether_or_not_the_beginning_was_written() {
+        let ready = conditions::next(&[], Situation::Succeeded { artifacts: 2 }, 1, Timestamp::UNIX_EPOCH);
+        let said = conditions::next(&ready, Situation::Working, 1, now());
+        let worked = History { is_first: false, has_worked: true };
+        let failed = Situation::Failed { reason: "BuildFailed", message: "m" };
+        for end in [Situation::Succeeded { artifacts: 2 }, failed] {
+            let change = Change { situation: Some(end), ..Change::default() };
+            let ends = [ready.clone(), said.clone()].map(|conditions| {
+                let status = ArtifactGeneratorStatus { conditions, ..ArtifactGeneratorStatus::default() };
+                let generator = ArtifactGenerator { status: Some(status), ..ArtifactGenerator::default() };
+                patch(&generator, &change, (1, worked), None, now()).conditions.unwrap()
+            });
+            assert_eq!(ends[0], ends[1]);
+        }
     }
 
     #[test]
@@ -287,14 +322,14 @@ mod tests {
         let generator = ArtifactGenerator::default();
         let failed = Situation::Failed { reason: "SourceFetchFailed", message: "m" };
         let change = Change { situation: Some(failed), ..Change::default() };
-        let first = patch(&generator, &change, (1, true), None, now());
+        let first = patch(&generator, &change, (1, FIRST), None, now());
         assert_eq!(
             types(&first),
             ["Reconciling=True ProgressingWithRetry", "Ready=False SourceFetchFailed"],
             "§5.4, §11"
         );
         let paused = Change { situation: Some(Situation::FirstPassPaused), ..Change::default() };
-        let first = patch(&generator, &paused, (1, true), None, now());
+        let first = patch(&generator, &paused, (1, FIRST), None, now());
         assert_eq!(types(&first), ["Ready=True ReconciliationDisabled"], "§5.4");
     }
 }

@@ -7,10 +7,11 @@ mod cost;
 mod floor;
 mod generators;
 mod monorepo;
+mod profile;
 mod report;
 mod source;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use kube::Client;
@@ -33,6 +34,9 @@ use source::SourceServer;
 /// A phase that takes longer than this is broken, not slow.
 const DEADLINE: Duration = Duration::from_secs(600);
 
+/// The phase that a commit causes every day.
+const SOME_CHANGED: &str = "some changed";
+
 /// What to measure.
 #[derive(Clone, Debug, clap::Parser)]
 #[command(
@@ -51,6 +55,9 @@ pub struct Options {
     /// Also time bare server-side applies of as many objects, which is the least that any controller must do.
     #[arg(long)]
     floor: bool,
+    /// Save a CPU profile of kube-apiserver's first three seconds in the second phase here, for `go tool pprof -top`.
+    #[arg(long, value_name = "FILE")]
+    apiserver_profile: Option<PathBuf>,
     /// More flags for weir-controller, e.g. --controller-arg=--log-level=debug.
     #[arg(long, value_name = "FLAG")]
     controller_arg: Vec<String>,
@@ -79,7 +86,7 @@ pub async fn run(options: Options) -> Result<()> {
 /// # Errors
 /// When a part does not start, or a phase does not end.
 pub async fn writes(apps: usize, generators: usize) -> Result<Vec<Writes>> {
-    let options = Options { apps, generators, changed: Some(1), floor: false, controller_arg: Vec::new() };
+    let options = Options { apps, generators, changed: Some(1), ..<Options as clap::Parser>::parse_from(["bench"]) };
     let mut writes = Vec::new();
     phases(&options, |row| {
         writes.push(row.writes);
@@ -94,10 +101,13 @@ async fn phases(options: &Options, mut each: impl FnMut(Row) -> Result<()>) -> R
     let run_dir = Arc::new(RunDir::new()?);
     let plane = ControlPlane::start(&tools, &run_dir).await?;
     let mut bench = Bench::prepare(&tools, &run_dir, &plane, options).await?;
+    let client = bench.client.clone();
     let changed = options.changed.unwrap_or(options.apps.div_ceil(100));
-    for (phase, change) in [("create", 0), ("some changed", changed), ("all changed", options.apps)] {
+    for (phase, change) in [("create", 0), (SOME_CHANGED, changed), ("all changed", options.apps)] {
         bench.monorepo.change(change);
-        each(bench.phase(phase).await?)?;
+        let profile = options.apiserver_profile.as_deref().filter(|_| phase == SOME_CHANGED);
+        let (row, ()) = tokio::try_join!(bench.phase(phase), profile::save(&client, profile))?;
+        each(row)?;
     }
     if options.floor {
         print(&floor::measure(&bench.client, options.apps).await?)?;

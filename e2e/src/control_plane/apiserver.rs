@@ -34,7 +34,7 @@ pub(super) async fn start(tools: &Tools, run: &RunDir, etcd: &str) -> Result<(Pr
             "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
             "--service-cluster-ip-range=10.0.0.0/24",
             "--allow-privileged=true",
-            "--profiling=false",
+            "--profiling=true",
         ])
         .start(run)
         .await?;

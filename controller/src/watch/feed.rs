@@ -3,7 +3,7 @@
 
 use std::{fmt, time::Duration};
 
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use kube::{
     Api, Resource,
     runtime::{
@@ -14,13 +14,16 @@ use kube::{
 };
 use rand::Rng as _;
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 use tracing::{info, warn};
 
 /// First wait after trouble; it doubles up to [`MAX_WAIT`].
 const MIN_WAIT: Duration = Duration::from_millis(500);
 /// Longest wait: an API server that returns, or a CRD that appears, is noticed within this.
 const MAX_WAIT: Duration = Duration::from_secs(10);
+/// After trouble, silence for this long says that the watch stands again. Any further trouble is heard earlier: the longest
+/// wait, and the 30 s that the client gives a connection to be made.
+const SILENCE: Duration = Duration::from_secs(45);
 /// Objects in one page of a list. Pages bound the memory that a list needs on the way in.
 const PAGE: u32 = 500;
 
@@ -30,7 +33,12 @@ pub enum FeedState {
     /// Nothing has been heard yet.
     Starting,
     /// There is trouble; what was known before is still there, but may be old.
-    Waiting(String),
+    Waiting {
+        /// What is wrong, and what to do.
+        trouble: String,
+        /// Whether all objects were known once.
+        listed: bool,
+    },
     /// All objects are known, and changes are told as they happen.
     Following,
 }
@@ -42,15 +50,22 @@ pub type FeedWatch = watch::Receiver<FeedState>;
 pub async fn settled(feed: &mut FeedWatch) -> FeedState {
     match feed.wait_for(|state| *state != FeedState::Starting).await {
         Ok(state) => state.clone(),
-        Err(_) => FeedState::Waiting("the watch has ended".to_owned()),
+        Err(_) => FeedState::Waiting { trouble: "the watch has ended".to_owned(), listed: false },
     }
 }
 
-/// Waits until all objects of the kind are known.
-pub async fn following(feed: &mut FeedWatch) {
-    if feed.wait_for(|state| *state == FeedState::Following).await.is_err() {
+/// Waits until all objects of the kind are known, or were known before the trouble of now: what can be done with them must not
+/// wait for news of them.
+pub async fn listed(feed: &mut FeedWatch) {
+    if feed.wait_for(FeedState::is_listed).await.is_err() {
         // The watch has ended, which happens on the way out only: whoever waits here is ended too.
         std::future::pending::<()>().await;
+    }
+}
+
+impl FeedState {
+    fn is_listed(&self) -> bool {
+        matches!(self, Self::Following | Self::Waiting { listed: true, .. })
     }
 }
 
@@ -66,27 +81,44 @@ pub async fn follow<K>(
     K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + 'static,
 {
     let settings = watcher::Config::default().page_size(PAGE);
-    let mut events = std::pin::pin!(kube::runtime::watcher(api, settings).backoff(Wait::default()));
-    let mut said = String::new();
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(event) => {
-                let listed = matches!(event, Event::InitDone);
-                take(event.modify(strip));
-                if listed && state.send_replace(FeedState::Following) != FeedState::Following {
-                    info!(resource = plural, "watching");
-                    said.clear();
-                }
+    let events = kube::runtime::watcher(api, settings).backoff(Wait::default());
+    follow_events(events, &plural, &state, |event| take(event.modify(strip))).await;
+}
+
+/// A watch that resumes says so with the next change only; where nothing changes, silence says it.
+async fn follow_events<K>(
+    events: impl Stream<Item = watcher::Result<Event<K>>>,
+    plural: &str,
+    state: &watch::Sender<FeedState>,
+    mut take: impl FnMut(Event<K>),
+) {
+    let mut events = std::pin::pin!(events);
+    let (mut said, mut is_listing) = (String::new(), false);
+    loop {
+        let may_resume = !is_listing && matches!(&*state.borrow(), FeedState::Waiting { listed: true, .. });
+        let patience = if may_resume { SILENCE } else { Duration::MAX };
+        let stands = match timeout(patience, events.next()).await {
+            Err(_) => true,
+            Ok(None) => return,
+            Ok(Some(Ok(event))) => {
+                is_listing = matches!(event, Event::Init | Event::InitApply(_));
+                take(event);
+                !is_listing
             }
-            Err(error) if is_routine(&error) => {}
-            Err(error) => {
-                let trouble = explain(&error, &plural);
+            Ok(Some(Err(error))) if is_routine(&error) => false,
+            Ok(Some(Err(error))) => {
+                let trouble = explain(&error, plural);
                 if trouble != said {
                     warn!(resource = plural, error = trouble, "cannot watch, trying again");
                     said.clone_from(&trouble);
                 }
-                state.send_replace(FeedState::Waiting(trouble));
+                state.send_modify(|state| *state = FeedState::Waiting { trouble, listed: state.is_listed() });
+                false
             }
+        };
+        if stands && state.send_replace(FeedState::Following) != FeedState::Following {
+            info!(resource = plural, "watching");
+            said.clear();
         }
     }
 }
@@ -155,6 +187,7 @@ impl Backoff for Wait {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
     use kube::core::Status;
 
     use super::*;
@@ -182,6 +215,55 @@ mod tests {
         }
         let expired = watcher::Error::WatchError(Status { code: 410, ..Status::default() }.boxed());
         assert!(is_routine(&expired));
+    }
+
+    /// Sends items, and leaves the stream open afterwards.
+    async fn feed(state: &watch::Sender<FeedState>, items: Vec<watcher::Result<Event<ConfigMap>>>) {
+        let events = futures::stream::iter(items).chain(futures::stream::pending());
+        // Time stands still in this test: it passes only when everything has been taken.
+        let followed = follow_events(events, "configmaps", state, |_| {});
+        timeout(Duration::from_secs(1), followed).await.unwrap_err();
+    }
+
+    fn broken() -> watcher::Error {
+        let cut = std::io::Error::new(std::io::ErrorKind::ConnectionReset, "connection reset");
+        watcher::Error::WatchFailed(kube::Error::Service(Box::new(cut)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_resumes_is_followed_again() {
+        let (state, mut watched) = watch::channel(FeedState::Starting);
+        let waiting = |listed| FeedState::Waiting {
+            trouble: "the API server cannot be reached: connection reset".to_owned(),
+            listed,
+        };
+        feed(&state, vec![Err(broken()), Ok(Event::Init)]).await;
+        assert_eq!(*state.borrow(), waiting(false), "nothing was listed");
+        assert!(timeout(SILENCE * 2, listed(&mut watched)).await.is_err(), "nothing was listed");
+        feed(&state, vec![Ok(Event::Init), Ok(Event::InitDone)]).await;
+        assert_eq!(*state.borrow(), FeedState::Following);
+        feed(&state, vec![Err(broken())]).await;
+        assert_eq!(*state.borrow(), waiting(true));
+        timeout(Duration::from_secs(1), listed(&mut watched)).await.expect("what was listed once stays listed");
+        feed(&state, vec![Ok(Event::Init)]).await;
+        assert_eq!(*state.borrow(), waiting(true), "a list that has only begun");
+        feed(&state, vec![Ok(Event::Apply(ConfigMap::default()))]).await;
+        assert_eq!(*state.borrow(), FeedState::Following, "the watch goes on without a new list");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_after_trouble_is_a_watch_that_stands() {
+        let (state, mut watched) = watch::channel(FeedState::Following);
+        let events = futures::stream::iter([Err(broken())]).chain(futures::stream::pending());
+        let followed = follow_events::<ConfigMap>(events, "configmaps", &state, |_| {});
+        let resumed = async {
+            watched.wait_for(|state| *state != FeedState::Following).await.unwrap();
+            watched.wait_for(|state| *state == FeedState::Following).await.unwrap();
+        };
+        tokio::select! {
+            () = followed => panic!("the stream is open"),
+            done = timeout(SILENCE * 2, resumed) => done.unwrap(),
+        }
     }
 
     #[test]

@@ -166,10 +166,10 @@ impl Cluster {
         }
     }
 
-    /// Waits until generators and outputs are known, and of each kind of source at least whether it can be.
+    /// Waits until generators and outputs were listed once, and of each kind of source it is known at least whether it can be.
     pub async fn ready(&self) {
-        feed::following(&mut self.feeds.generators.clone()).await;
-        feed::following(&mut self.feeds.outputs.clone()).await;
+        feed::listed(&mut self.feeds.generators.clone()).await;
+        feed::listed(&mut self.feeds.outputs.clone()).await;
         for source in &self.feeds.sources {
             feed::settled(&mut source.clone()).await;
         }

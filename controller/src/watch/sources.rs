@@ -35,7 +35,7 @@ impl Sources {
     pub fn get(&self, key: &ObjectKey) -> Result<Option<Arc<Source>>, String> {
         let found = self.cache.read().get(key).cloned();
         match (&found, &*self.feed.borrow()) {
-            (None, FeedState::Waiting(trouble)) => Err(trouble.clone()),
+            (None, FeedState::Waiting { trouble, .. }) => Err(trouble.clone()),
             (None, FeedState::Starting) => Err("not read yet".to_owned()),
             _ => Ok(found),
         }
@@ -120,12 +120,13 @@ mod tests {
         let sources = Sources::new(SourceKind::Bucket, feed);
         let key = ObjectKey::new("ns", "s");
         assert!(sources.get(&key).is_err());
-        state.send_replace(FeedState::Waiting("install its CustomResourceDefinition".into()));
+        let waiting = |trouble: &str| FeedState::Waiting { trouble: trouble.into(), listed: false };
+        state.send_replace(waiting("install its CustomResourceDefinition"));
         assert_eq!(sources.get(&key).unwrap_err(), "install its CustomResourceDefinition");
         state.send_replace(FeedState::Following);
         assert_eq!(sources.get(&key), Ok(None));
         sources.take(Event::Apply(source(1, Some("a"))));
-        state.send_replace(FeedState::Waiting("connection refused".into()));
+        state.send_replace(waiting("connection refused"));
         assert!(sources.get(&key).unwrap().is_some(), "what was known stays usable");
     }
 }

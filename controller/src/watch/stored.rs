@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
+use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 use weir_proto::{
     ArtifactPath,
@@ -20,12 +21,11 @@ use crate::{
 const RETRY: Duration = Duration::from_millis(500);
 
 /// Follows the server for ever. Each time a connection stands, the artifact port is opened, files without a generator are
-/// swept, and (but for the very first time, when every generator runs anyway) every generator is checked.
+/// swept, and every generator is checked: also the first time, as generators that ran before it may have to wait long otherwise.
 pub async fn follow_server(server: Server, scope: Scope, cluster: Arc<Cluster>, triggers: Triggers) {
-    let mut first = true;
     let mut said = String::new();
     loop {
-        let trouble = follow_once(&server, &scope, &cluster, &triggers, &mut first).await.to_string();
+        let trouble = follow_once(&server, &scope, &cluster, &triggers).await.to_string();
         if trouble != said {
             warn!(error = trouble, "lost the artifact server, trying again");
             said = trouble;
@@ -35,13 +35,9 @@ pub async fn follow_server(server: Server, scope: Scope, cluster: Arc<Cluster>, 
 }
 
 /// Returns when the stream ends, which it does only by trouble.
-async fn follow_once(
-    server: &Server,
-    scope: &Scope,
-    cluster: &Arc<Cluster>,
-    triggers: &Triggers,
-    first: &mut bool,
-) -> ServerError {
+async fn follow_once(server: &Server, scope: &Scope, cluster: &Arc<Cluster>, triggers: &Triggers) -> ServerError {
+    // What is still on its way when the connection breaks is begun anew with the next one.
+    let mut tasks = JoinSet::new();
     let mut events = match server.watch().await {
         Ok(events) => events,
         Err(error) => return error,
@@ -54,12 +50,10 @@ async fn follow_once(
                     if let Err(error) = server.set_serving(true).await {
                         return error;
                     }
-                    tokio::spawn(swept(server.clone(), scope.clone(), cluster.clone()));
-                    if !std::mem::take(first) {
-                        spawn_all(cluster, triggers);
-                    }
+                    tasks.spawn(swept(server.clone(), scope.clone(), cluster.clone()));
+                    tasks.spawn(check_all(cluster.clone(), triggers.clone()));
                 }
-                EventType::Gap => spawn_all(cluster, triggers),
+                EventType::Gap => _ = tasks.spawn(check_all(cluster.clone(), triggers.clone())),
                 EventType::Lost | EventType::Corrupted | EventType::Removed => {
                     triggers.generators(publisher(cluster, &event).into_iter().collect());
                 }
@@ -81,12 +75,9 @@ async fn swept(server: Server, scope: Scope, cluster: Arc<Cluster>) {
     }
 }
 
-fn spawn_all(cluster: &Arc<Cluster>, triggers: &Triggers) {
-    let (cluster, triggers) = (cluster.clone(), triggers.clone());
-    tokio::spawn(async move {
-        cluster.ready().await;
-        triggers.all(&cluster).await;
-    });
+async fn check_all(cluster: Arc<Cluster>, triggers: Triggers) {
+    cluster.ready().await;
+    triggers.all(&cluster).await;
 }
 
 /// The generator that has published this very file. Others that go are old versions, and nobody's business.

@@ -53,8 +53,8 @@ pub struct Scene<'a> {
     pub generator: &'a ArtifactGenerator,
     /// Digest of the sources as they are now.
     pub sources_digest: &'a str,
-    /// What the store says of each inventory entry, in order. Empty: not asked yet; then files count as good, so that drift
-    /// known without the store costs no call.
+    /// What the store says of each published file, in the order of the outputs. Empty: not asked yet; then files count as good,
+    /// so that drift known without the store costs no call.
     pub verdicts: &'a [Verdict],
     /// The ExternalArtifacts in the namespace with the generator's label.
     pub outputs: &'a [&'a ExternalArtifact],
@@ -271,7 +271,7 @@ mod tests {
             ("§8.6 corrupted", |w| w.verdicts[1] = Verdict::Corrupted, Some(Drift::ArtifactCorrupted)),
             ("§8.6 another digest", |w| w.verdicts[1] = Verdict::Mismatch, Some(Drift::ArtifactCorrupted)),
             (
-                "§8.5-6 in order of the inventory",
+                "§8.5-6 in order of the outputs",
                 |w| w.verdicts = vec![Verdict::Corrupted, Verdict::Missing],
                 Some(Drift::ArtifactCorrupted),
             ),

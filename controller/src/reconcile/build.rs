@@ -79,7 +79,12 @@ impl Run<'_> {
             timeout: self.context.settings.timeout,
         };
         let requests = stream::iter(self.requests(indices));
-        let mut answers = self.context.server.build(call, requests).await?;
+        let answers = self.context.server.build(call, requests).await?;
+        let answers = answers.then(|answer| async {
+            drop(self.marking.lock().await);
+            answer
+        });
+        let mut answers = std::pin::pin!(answers);
         let mut writes = FuturesUnordered::new();
         let mut end = None;
         while end.is_none() || !writes.is_empty() {

@@ -104,6 +104,8 @@ struct Run<'a> {
     is_first: bool,
     /// What the artifact server has stored for this run: survives a run that is cut short.
     stored: Mutex<Vec<InventoryEntry>>,
+    /// Held while outputs are marked: a result is published before or after, never meanwhile.
+    marking: tokio::sync::Mutex<()>,
     /// Drift was found: what is reported at the end follows [`conditions::Situation::Working`], said or not.
     ///
     /// [`conditions::Situation::Working`]: crate::plan::conditions::Situation::Working
@@ -120,7 +122,8 @@ pub async fn reconcile(context: &Context, key: &ObjectKey) -> Result<Action, Rec
     let generator = if is_first { finalize::add_finalizer(context, &generator).await? } else { generator };
     let run = Run::new(context, generator, is_first)?;
     if run.generator.is_paused() {
-        return run.report_paused().await;
+        let (reported, ()) = tokio::join!(run.report_paused(), run.mark_lost());
+        return reported;
     }
     let result = match tokio::time::timeout(context.settings.timeout, run.phases()).await {
         Ok(result) => result,
@@ -145,6 +148,7 @@ impl<'a> Run<'a> {
             generator,
             is_first,
             stored: Mutex::default(),
+            marking: tokio::sync::Mutex::default(),
             has_worked: AtomicBool::default(),
         })
     }

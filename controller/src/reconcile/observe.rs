@@ -5,13 +5,16 @@ use std::{collections::HashMap, sync::Arc};
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use tracing::{info, warn};
-use weir_proto::v1::{Verdict, VerifyRequest};
+use weir_proto::{
+    ArtifactPath, Digest,
+    v1::{Verdict, VerifyRequest},
+};
 
 use super::Run;
 use crate::{
     api::{
         artifact_generator::InventoryEntry,
-        external_artifact::{self, ExternalArtifact},
+        external_artifact::{self, Artifact, ExternalArtifact},
     },
     error::ReconcileError,
     plan::{
@@ -21,6 +24,9 @@ use crate::{
     },
     server::ServerError,
 };
+
+/// An output, and what the artifact server says of the file that it publishes.
+type Checked = (Arc<ExternalArtifact>, Verdict);
 
 impl Run<'_> {
     /// What the sources offer.
@@ -35,8 +41,9 @@ impl Run<'_> {
         if let Some(drift) = self.compare(observed, &[]) {
             return Ok(Some(drift));
         }
-        let verdicts = self.verify().await.map_err(|error| ReconcileError::Verify(error.to_string()))?;
-        self.mark(&verdicts).await;
+        let checked = self.verify().await.map_err(|error| ReconcileError::Verify(error.to_string()))?;
+        self.mark(&checked).await;
+        let verdicts: Vec<_> = checked.iter().map(|(_, verdict)| *verdict).collect();
         let drift = if verdicts.iter().all(|verdict| *verdict == Verdict::Ok) {
             None
         } else {
@@ -48,11 +55,12 @@ impl Run<'_> {
         Ok(drift)
     }
 
-    /// After a failure: whatever stopped the run, an output without its bytes must not stay Ready.
+    /// Whatever stops or delays a run, an output without its bytes must not stay Ready.
     pub(super) async fn mark_lost(&self) {
+        let _publishing_waits = self.marking.lock().await;
         match self.verify().await {
-            Ok(verdicts) => self.mark(&verdicts).await,
-            Err(error) => warn!(%error, "cannot verify artifacts after a failed run"),
+            Ok(checked) => self.mark(&checked).await,
+            Err(error) => warn!(%error, "cannot verify what is published"),
         }
     }
 
@@ -75,35 +83,48 @@ impl Run<'_> {
         })
     }
 
-    async fn verify(&self) -> Result<Vec<Verdict>, ServerError> {
-        let inventory = self.generator.inventory();
-        if inventory.is_empty() {
+    /// Asks about what the outputs say, not about the inventory: consumers download the former. An edit that makes no sense can
+    /// not be asked about; it is found by comparing.
+    async fn verify(&self) -> Result<Vec<Checked>, ServerError> {
+        let (outputs, questions): (Vec<_>, Vec<_>) = self
+            .outputs()
+            .into_iter()
+            .filter(|output| output.metadata.namespace.as_ref() == Some(&self.key.namespace))
+            .filter_map(|output| {
+                let question = question(output.artifact()?)?;
+                Some((output, question))
+            })
+            .unzip();
+        if questions.is_empty() {
             return Ok(Vec::new());
         }
-        let question = |entry: &InventoryEntry| VerifyRequest { path: path(entry), digest: entry.digest.clone() };
-        self.context.server.verify(inventory.iter().map(question).collect()).await
+        let verdicts = self.context.server.verify(questions).await?;
+        Ok(outputs.into_iter().zip(verdicts).collect())
     }
 
-    /// Takes Ready away from the outputs of the inventory whose files are not good.
-    async fn mark(&self, verdicts: &[Verdict]) {
-        let bad = self.generator.inventory().iter().zip(verdicts).filter(|(_, verdict)| **verdict != Verdict::Ok);
-        let marks: Vec<_> = bad.map(|(entry, verdict)| self.mark_one(entry, *verdict)).collect();
+    /// Takes Ready away from the outputs whose files are not good.
+    async fn mark(&self, checked: &[Checked]) {
+        let bad = checked.iter().filter(|(_, verdict)| *verdict != Verdict::Ok);
+        let marks: Vec<_> = bad.map(|(output, verdict)| self.mark_one(output, *verdict)).collect();
         if !marks.is_empty() {
-            info!(files = marks.len(), "artifact files are lost, rebuilding");
+            info!(files = marks.len(), "artifact files are lost");
         }
         stream::iter(marks).buffer_unordered(super::WRITES_AT_ONCE).collect::<()>().await;
     }
 
-    async fn mark_one(&self, entry: &InventoryEntry, verdict: Verdict) {
+    async fn mark_one(&self, output: &ExternalArtifact, verdict: Verdict) {
         let why = if verdict == Verdict::Missing { "missing" } else { "corrupted" };
-        let Some(observed) = self.context.cluster.outputs.get(&self.output_key(&entry.name)) else { return };
-        // This run may have published another file already.
-        let is_published = observed.artifact().is_some_and(|artifact| artifact.filename() == entry.filename);
-        let is_ours = observed.generator_uid() == Some(&self.uid) && is_published;
-        let Some(status) = output::lost(&observed, why, Timestamp::now()).filter(|_| is_ours) else { return };
-        if let Err(error) = self.apply_status(&entry.name, &status).await {
-            let error = crate::watch::feed::innermost(&error);
-            warn!(output = entry.name, error, "cannot take Ready from an output without file");
+        let Some(status) = output::lost(output, why, Timestamp::now()) else { return };
+        let name = output.metadata.name.as_deref().unwrap_or_default();
+        // The version makes sure that it is still the output that was checked: this run may have published another file.
+        let version = output.metadata.resource_version.as_deref();
+        match self.apply_status(name, version, &status).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            Err(error) => {
+                let error = crate::watch::feed::innermost(&error);
+                warn!(output = name, error, "cannot take Ready from an output without file");
+            }
         }
     }
 
@@ -113,6 +134,11 @@ impl Run<'_> {
             self.context.cluster.outputs.untouch(&self.output_key(&entry.name));
         }
     }
+}
+
+fn question(artifact: &Artifact) -> Option<VerifyRequest> {
+    let is_valid = artifact.path.parse::<ArtifactPath>().is_ok() && artifact.digest.parse::<Digest>().is_ok();
+    is_valid.then(|| VerifyRequest { path: artifact.path.clone(), digest: artifact.digest.clone() })
 }
 
 /// Path of the file of an inventory entry.

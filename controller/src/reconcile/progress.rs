@@ -1,6 +1,9 @@
-//! Says that a generator is being worked on, unless the work is over before anybody could read it.
+//! What goes on beside the work of a run: says that the generator is being worked on, and checks what it has published, unless
+//! the work is over before anybody could read it.
 
 use std::{sync::atomic::Ordering, time::Duration};
+
+use tokio_util::sync::CancellationToken;
 
 use super::Run;
 use crate::{error::ReconcileError, plan::conditions};
@@ -8,6 +11,9 @@ use crate::{error::ReconcileError, plan::conditions};
 /// How long a run that only follows its sources may stay silent. Most end within it; for a generator with a thousand
 /// artifacts one status is hundreds of kilobytes, which cost kube-apiserver more than the whole run costs Weir.
 const SILENCE: Duration = Duration::from_secs(1);
+
+/// How often files are checked while the work goes on, e.g. while a source is fetched again and again.
+const CHECK: Duration = Duration::from_secs(5);
 
 impl Run<'_> {
     /// Does `work` and reports that it is going on. A generator that has not reported on its generation yet says so before
@@ -27,7 +33,24 @@ impl Run<'_> {
                 () = tokio::time::sleep(SILENCE) => {}
             }
         }
-        let (progress, done) = tokio::join!(self.report_progress(), work);
+        let over = CancellationToken::new();
+        let work = async {
+            let done = work.await;
+            over.cancel();
+            done
+        };
+        let (progress, (), done) = tokio::join!(self.report_progress(), self.check_until(&over), work);
         progress.and(done)
+    }
+
+    /// Drift was found before files were looked at, and its repair takes time: lost ones are told of meanwhile.
+    async fn check_until(&self, over: &CancellationToken) {
+        while !over.is_cancelled() {
+            self.mark_lost().await;
+            tokio::select! {
+                () = over.cancelled() => {}
+                () = tokio::time::sleep(CHECK) => {}
+            }
+        }
     }
 }

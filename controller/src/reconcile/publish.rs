@@ -35,9 +35,12 @@ struct StatusBody<'a> {
 }
 
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Name<'a> {
     name: &'a str,
     namespace: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource_version: Option<&'a str>,
 }
 
 /// An output that is not yet as it should be.
@@ -101,7 +104,7 @@ impl Run<'_> {
         let entry = inventory::entry(&self.key.namespace, &spec.name, &artifact);
         if !output::is_ready_with(&observed, &artifact) {
             let status = output::status(artifact, &observed, Timestamp::now());
-            let applied = self.apply_status(&spec.name, &status).await;
+            let applied = self.apply_status(&spec.name, None, &status).await;
             let applied = applied.map_err(failed("failed to patchStatus ExternalArtifact status"))?;
             // The answer is the newest state: an edit that got in between shows here first.
             if output::frame_differs(&applied, &frame) {
@@ -118,14 +121,16 @@ impl Run<'_> {
         Ok(self.landed(write, object))
     }
 
+    /// With a version, a conflict unless the object is at it.
     pub(super) async fn apply_status(
         &self,
         name: &str,
+        resource_version: Option<&str>,
         status: &ExternalArtifactStatus,
     ) -> Result<Arc<ExternalArtifact>, kube::Error> {
         let _permit = self.context.writes.acquire().await;
         let write = self.context.cluster.outputs.begin(self.output_key(name), &self.uid);
-        let metadata = Name { name, namespace: &self.key.namespace };
+        let metadata = Name { name, namespace: &self.key.namespace, resource_version };
         let body = StatusBody { api_version: API_VERSION, kind: KIND, metadata, status };
         let object = self.api::<ExternalArtifact>().patch_status(name, &apply(), &Patch::Apply(&body)).await?;
         Ok(self.landed(write, object))

@@ -73,17 +73,12 @@ pub(crate) async fn lost_files_take_ready_away_until_rebuilt(scene: Scene) -> Re
     reason(&scene, "gen", "SourceFetchFailed").await?;
     ensure!(scene.ready(Kind::ExternalArtifact, "one").await.is_ok(), "a missing source took Ready away");
 
+    // What is published counts, also where the inventory does not know it, as after a run that died.
+    let object = scene.get(Kind::ArtifactGenerator, "gen").await?.context("gen is gone")?;
+    let rest = json!({"status": {"inventory": [object["status"]["inventory"][1]]}});
+    scene.patch_status(Kind::ArtifactGenerator, "gen", rest).await?;
     std::fs::remove_dir_all(weir.server.storage().join("externalartifact").join(&scene.namespace))?;
-    for name in ["one", "two"] {
-        scene
-            .wait(Kind::ExternalArtifact, name, "not Ready, with its artifact", |object| {
-                let ready = condition(object, "Ready").context("no Ready condition")?;
-                ensure!(ready["status"] == "False" && ready["reason"] == "StorageOperationFailed", "{ready}");
-                ensure!(object["status"]["artifact"]["url"].is_string(), "{}", object["status"]);
-                Ok(())
-            })
-            .await?;
-    }
+    lost(&scene).await?;
     let url = before["status"]["artifact"]["url"].as_str().context("no url")?;
     ensure!(reqwest::get(url).await?.status() == 404);
 
@@ -94,6 +89,77 @@ pub(crate) async fn lost_files_take_ready_away_until_rebuilt(scene: Scene) -> Re
     scene.download(&after).await?;
     weir.stop().await
 }
+
+/// Waits until both outputs say that their files are lost.
+async fn lost(scene: &Scene) -> Result<()> {
+    for name in ["one", "two"] {
+        scene
+            .wait(Kind::ExternalArtifact, name, "not Ready, with its artifact", |object| {
+                let ready = condition(object, "Ready").context("no Ready condition")?;
+                ensure!(ready["status"] == "False" && ready["reason"] == "StorageOperationFailed", "{ready}");
+                ensure!(object["status"]["artifact"]["url"].is_string(), "{}", object["status"]);
+                Ok(())
+            })
+            .await?;
+    }
+    Ok(())
+}
+
+/// A paused generator repairs nothing, but what it published must not be said to be there when it is not.
+pub(crate) async fn a_paused_generator_takes_ready_from_what_is_lost(scene: Scene) -> Result<()> {
+    let mut weir = Weir::start(&scene).await?;
+    two_apps(&scene).await?;
+    scene.apply(generator()).await?;
+    let before = scene.ready(Kind::ArtifactGenerator, "gen").await?;
+    let one = scene.ready(Kind::ExternalArtifact, "one").await?;
+    let annotation = |value: &str, token: &str| {
+        json!({"metadata": {"annotations": {
+            "source.extensions.fluxcd.io/reconcile": value, "reconcile.fluxcd.io/requestedAt": token,
+        }}})
+    };
+    scene.patch(Kind::ArtifactGenerator, "gen", annotation("disabled", "1")).await?;
+    weir.server.kill().await?;
+    std::fs::remove_dir_all(weir.server.storage().join("externalartifact"))?;
+    weir.server.restart().await?;
+    lost(&scene).await?;
+    let paused = scene.get(Kind::ArtifactGenerator, "gen").await?.context("gen is gone")?;
+    ensure!(paused["status"]["conditions"] == before["status"]["conditions"], "{}", paused["status"]);
+    scene.patch(Kind::ArtifactGenerator, "gen", annotation("enabled", "2")).await?;
+    served(&scene, &one).await?;
+    scene.ready(Kind::ExternalArtifact, "one").await?;
+    weir.stop().await
+}
+
+/// The sources moved while the server was away with the volume, and the new one does not answer: the build takes minutes, and
+/// outputs without bytes must not wait for it.
+pub(crate) async fn a_stuck_build_does_not_hide_lost_files(scene: Scene) -> Result<()> {
+    let mut weir = Weir::start(&scene).await?;
+    two_apps(&scene).await?;
+    let source = scene.ready(Kind::GitRepository, "repo").await?;
+    let artifact = &source["status"]["artifact"];
+    scene.apply(Kind::ExternalArtifact.object("upstream")).await?;
+    scene.patch_status(Kind::ExternalArtifact, "upstream", json!({"status": {"artifact": artifact}})).await?;
+    let mut object = generator();
+    object["spec"]["sources"] = json!([{"alias": "repo", "kind": "ExternalArtifact", "name": "upstream"}]);
+    scene.apply(object).await?;
+    scene.ready(Kind::ArtifactGenerator, "gen").await?;
+    weir.server.kill().await?;
+    std::fs::remove_dir_all(weir.server.storage().join("externalartifact"))?;
+    // Connections are taken by the kernel, and never answered.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let moved =
+        json!({"url": format!("http://{}/a.tar.gz", silent.local_addr()?), "revision": "moved", "digest": NOWHERE});
+    scene.patch_status(Kind::ExternalArtifact, "upstream", json!({"status": {"artifact": moved}})).await?;
+    reason(&scene, "gen", "StorageOperationFailed").await?;
+    weir.server.restart().await?;
+    lost(&scene).await?;
+    reason(&scene, "gen", "Progressing").await?;
+    scene.patch_status(Kind::ExternalArtifact, "upstream", json!({"status": {"artifact": artifact}})).await?;
+    weir.stop().await
+}
+
+/// A digest that nothing has.
+const NOWHERE: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
 /// A server that comes back with an empty volume, and a file that is damaged in place: both are noticed without a touch.
 pub(crate) async fn an_emptied_volume_and_a_damaged_file_are_rebuilt(scene: Scene) -> Result<()> {
@@ -116,7 +182,7 @@ pub(crate) async fn an_emptied_volume_and_a_damaged_file_are_rebuilt(scene: Scen
 }
 
 /// Waits until the artifact can be downloaded with its digest.
-async fn served(scene: &Scene, object: &Value) -> Result<()> {
+pub(crate) async fn served(scene: &Scene, object: &Value) -> Result<()> {
     let what = "the artifact is served again";
     weir_e2e::eventually::eventually(what, weir_e2e::eventually::PATIENCE, || async {
         scene.download(object).await.map(drop)

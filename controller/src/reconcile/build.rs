@@ -6,7 +6,7 @@ use futures::{StreamExt as _, stream, stream::FuturesUnordered};
 use tracing::debug;
 use weir_proto::v1::{self, BuildArtifact, BuildResult, build_response::Message, build_result::Outcome};
 
-use super::{Run, observe::path};
+use super::{Context, Run, observe::path};
 use crate::{
     api::{
         ObjectKey,
@@ -15,6 +15,7 @@ use crate::{
     error::ReconcileError,
     plan::observe::Observed,
     server::BuildCall,
+    watch::Cluster,
 };
 
 /// What was built and published.
@@ -25,14 +26,31 @@ pub(super) struct Built {
     pub(super) changed: Vec<usize>,
 }
 
+/// The names that a run keeps for itself until it ends, in whatever way.
+struct Claims<'a> {
+    context: &'a Context,
+    uid: &'a str,
+    keys: Vec<ObjectKey>,
+}
+
+impl Drop for Claims<'_> {
+    fn drop(&mut self) {
+        let Context { cluster, triggers, .. } = self.context;
+        for key in &self.keys {
+            triggers.effects(cluster, cluster.outputs.release(key, self.uid));
+        }
+    }
+}
+
 /// What became of each artifact so far.
 type Progress = Vec<Option<Result<InventoryEntry, ReconcileError>>>;
 
 impl Run<'_> {
     /// Builds and publishes every artifact. All are attempted; the first failure in spec order is the one returned.
     pub(super) async fn build(&self, observed: &Observed) -> Result<Built, ReconcileError> {
+        let mut claims = Claims { context: self.context, uid: &self.uid, keys: Vec::new() };
         let mut progress: Progress =
-            self.generator.spec.artifacts.iter().map(|artifact| self.claim(artifact)).collect();
+            self.generator.spec.artifacts.iter().map(|artifact| self.claim(artifact, &mut claims)).collect();
         let free: Vec<usize> = (0..progress.len()).filter(|&index| progress[index].is_none()).collect();
         if !free.is_empty() {
             self.build_and_publish(observed, free, &mut progress).await?;
@@ -55,14 +73,21 @@ impl Run<'_> {
         Ok(Built { entries, changed })
     }
 
-    /// An output of another generator that lives is not taken from it: the two would fight for ever.
-    fn claim(&self, artifact: &OutputArtifact) -> Option<Result<InventoryEntry, ReconcileError>> {
-        let object = self.context.cluster.outputs.get(&self.output_key(&artifact.name))?;
-        let other = object.generator_uid().filter(|uid| *uid != self.uid)?;
-        let ObjectKey { namespace, name } = self.context.cluster.generators.with_uid(other)?;
+    /// An output of another generator that lives is not taken from it: the two would fight for ever. The name is this run's as
+    /// long as `claims` are kept.
+    fn claim(
+        &self,
+        artifact: &OutputArtifact,
+        claims: &mut Claims<'_>,
+    ) -> Option<Result<InventoryEntry, ReconcileError>> {
         let this = self.output_key(&artifact.name);
-        let why =
-            format!("ExternalArtifact/{this} belongs to ArtifactGenerator/{namespace}/{name}: rename one of the two");
+        let Cluster { generators, outputs, .. } = &*self.context.cluster;
+        let Err(other) = outputs.claim(&this, &self.uid, |uid| generators.with_uid(uid).is_some()) else {
+            claims.keys.push(this);
+            return None;
+        };
+        let other = generators.with_uid(&other).map_or(other, |key| key.to_string());
+        let why = format!("ExternalArtifact/{this} belongs to ArtifactGenerator/{other}: rename one of the two");
         Some(Err(ReconcileError::Taken { name: artifact.name.clone(), why }))
     }
 

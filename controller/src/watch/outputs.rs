@@ -22,7 +22,7 @@ use crate::{
 /// What follows from a piece of news.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Somebody else touched an output of the generator with this UID.
+    /// Somebody else touched an output of the generator with this UID, or a name that it was refused is free.
     Touched(String),
     /// The generators that use it as a source are to be reconciled.
     Source(SourceKey),
@@ -39,6 +39,10 @@ struct State {
     cache: Cache<ExternalArtifact>,
     by_generator: HashMap<String, BTreeSet<ObjectKey>>,
     flights: HashMap<ObjectKey, Flight>,
+    /// UIDs of the generators that are about to publish under a name.
+    claims: HashMap<ObjectKey, String>,
+    /// UIDs of those that wanted a name of another one.
+    refused: HashMap<ObjectKey, BTreeSet<String>>,
     /// Changed by somebody else since our last write, with the artifact that we had published.
     touched: HashMap<ObjectKey, Option<Artifact>>,
     listed: bool,
@@ -92,6 +96,35 @@ impl Outputs {
     /// What was found in place is as it should be, whoever touched it.
     pub fn untouch(&self, key: &ObjectKey) {
         self.state.lock().touched.remove(key);
+    }
+
+    /// Keeps a name for the generator with this UID until it is released, so that of two that want it only one builds and
+    /// publishes. The error is the UID of another generator that has it and `lives`: it is told when the name is free.
+    pub fn claim(&self, key: &ObjectKey, uid: &str, lives: impl Fn(&str) -> bool) -> Result<(), String> {
+        let mut state = self.state.lock();
+        let publisher = state.cache.get(key).and_then(|object| object.generator_uid());
+        let holders = [state.claims.get(key).map(String::as_str), publisher];
+        let other = holders.into_iter().flatten().find(|other| *other != uid && lives(other)).map(str::to_owned);
+        if let Some(other) = other {
+            state.refused.entry(key.clone()).or_default().insert(uid.to_owned());
+            return Err(other);
+        }
+        state.claims.insert(key.clone(), uid.to_owned());
+        Ok(())
+    }
+
+    /// The generator has published under the name, or given up.
+    pub fn release(&self, key: &ObjectKey, uid: &str) -> Vec<Effect> {
+        let mut state = self.state.lock();
+        if state.claims.get(key).is_some_and(|holder| holder == uid) {
+            state.claims.remove(key);
+        }
+        let is_published = state.cache.get(key).is_some_and(|object| object.generator_uid() == Some(uid));
+        let mut effects = Vec::new();
+        if !is_published {
+            state.wake(key, &mut effects);
+        }
+        effects
     }
 
     /// To be called before a write for the generator with this UID is sent.
@@ -156,6 +189,7 @@ impl Write<'_> {
         if let Some(object) = state.cache.deleted(&self.key, uid) {
             state.unindex(&object);
             effects.extend(source_effect(&self.key, SourceChange::Deleted(as_source(&object).as_ref())));
+            state.wake(&self.key, &mut effects);
         }
         state.touched.remove(&self.key);
         state.flights.remove(&self.key);
@@ -189,10 +223,15 @@ impl State {
             let published = || before.as_ref().and_then(|before| before.artifact().cloned());
             self.touched.entry(key).or_insert_with(published);
         }
-        effects.extend(owners.into_iter().map(|uid| Effect::Touched(uid.to_owned())));
+        for uid in owners {
+            let touched = Effect::Touched(uid.to_owned());
+            if !effects.contains(&touched) {
+                effects.push(touched);
+            }
+        }
     }
 
-    /// Stores a state of an object; `None` when it is not news.
+    /// Stores a state of an object; `None` when it is not news. A generator that loses it to another one is told, whoever wrote.
     fn remember(
         &mut self,
         object: Arc<ExternalArtifact>,
@@ -210,7 +249,9 @@ impl State {
             None => source_effect(&key, SourceChange::Appeared(new.as_ref())),
         };
         effects.extend(change);
-        if before.as_ref().is_none_or(|before| before.generator_uid() != after.generator_uid()) {
+        let loser = before.as_deref().and_then(ExternalArtifact::generator_uid);
+        if loser != after.generator_uid() {
+            effects.extend(loser.map(|uid| Effect::Touched(uid.to_owned())));
             before.iter().for_each(|before| self.unindex(before));
             if let Some(uid) = after.generator_uid() {
                 self.by_generator.entry(uid.to_owned()).or_default().insert(key);
@@ -226,6 +267,12 @@ impl State {
         effects.extend(source_effect(&key, SourceChange::Deleted(as_source(object).as_ref())));
         let owner = object.generator_uid().filter(|_| !in_flight);
         effects.extend(owner.map(|uid| Effect::Touched(uid.to_owned())));
+        self.wake(&key, effects);
+    }
+
+    /// The name is free: whoever was refused it may try again.
+    fn wake(&mut self, key: &ObjectKey, effects: &mut Vec<Effect>) {
+        effects.extend(self.refused.remove(key).into_iter().flatten().map(Effect::Touched));
     }
 
     fn unindex(&mut self, object: &ExternalArtifact) {
@@ -390,6 +437,46 @@ mod tests {
         let outputs = listed();
         drop(outputs.begin(key(), "g"));
         assert!(outputs.state.lock().flights.is_empty());
+    }
+
+    #[test]
+    fn a_name_is_for_one_generator_at_a_time() {
+        let lives = |_: &str| true;
+        let free = || [Effect::Touched("late".into())];
+        // Nobody has it: the first one gets it, also before anything is published.
+        let outputs = Outputs::default();
+        assert_eq!(outputs.claim(&key(), "g", lives), Ok(()));
+        assert_eq!(outputs.claim(&key(), "g", lives), Ok(()), "its own");
+        assert_eq!(outputs.claim(&key(), "late", lives), Err("g".to_owned()));
+        assert_eq!(outputs.release(&key(), "g"), free(), "given up without an object");
+        assert_eq!(outputs.claim(&key(), "late", lives), Ok(()));
+        // Published: it stays taken, until the object goes, whoever deletes it.
+        for deleted in [
+            |outputs: &Outputs| outputs.begin(key(), "g").deleted("1"),
+            |outputs: &Outputs| outputs.take(Event::Delete(output(9, "a"))),
+        ] {
+            let outputs = Outputs::default();
+            assert_eq!(outputs.claim(&key(), "g", lives), Ok(()));
+            outputs.begin(key(), "g").landed(output(1, "a"));
+            assert_eq!(outputs.claim(&key(), "late", lives), Err("g".to_owned()));
+            assert_eq!(outputs.release(&key(), "g"), []);
+            assert_eq!(outputs.claim(&key(), "late", lives), Err("g".to_owned()));
+            assert_eq!(deleted(&outputs).last(), free().last());
+            assert_eq!(outputs.claim(&key(), "late", lives), Ok(()));
+        }
+        // Its generator is gone.
+        assert_eq!(listed().claim(&key(), "late", |uid| uid != "g"), Ok(()));
+    }
+
+    #[test]
+    fn who_loses_an_output_is_told_also_when_the_write_was_our_own() {
+        let outputs = listed();
+        let mut taken = output(2, "a");
+        taken.metadata.labels = Some([(GENERATOR_LABEL.to_owned(), "other".to_owned())].into());
+        let (_, effects) = outputs.begin(key(), "other").landed(taken);
+        assert_eq!(effects, [touched()]);
+        assert!(outputs.of_generator("g").is_empty());
+        assert_eq!(outputs.of_generator("other").len(), 1);
     }
 
     #[test]

@@ -36,6 +36,14 @@ pub fn after_success(
     after
 }
 
+/// The inventory with what carries the generator's label besides: published by a run that died before it could write it down.
+pub fn with_seen(inventory: &[InventoryEntry], seen: impl IntoIterator<Item = InventoryEntry>) -> Vec<InventoryEntry> {
+    let known: BTreeSet<_> = inventory.iter().map(InventoryEntry::key).collect();
+    let mut all = inventory.to_vec();
+    all.extend(seen.into_iter().filter(|entry| !known.contains(&entry.key())));
+    all
+}
+
 /// What is to be deleted: everything in the inventory or seen in the cluster with the generator's label that is not wanted any
 /// more. The second covers what a run published that died before it could write its status.
 pub fn orphans(
@@ -115,6 +123,21 @@ mod tests {
         for (row, inventory, seen, wanted, expected) in rows {
             let got = orphans(&read(inventory), keys(seen), &read(wanted));
             assert_eq!(got, keys(expected), "row {row}");
+        }
+    }
+
+    #[test]
+    fn an_orphan_is_remembered_until_object_and_files_are_gone() {
+        // (row, inventory, seen in the cluster, undeleted, after a success that published a:2)
+        let rows = [
+            ("only the files are left of it", "a:1 b:1", "a:1", "b", "a:2 b:1"),
+            ("published by a run that died", "a:1", "a:1 b:1", "b", "a:2 b:1"),
+            ("the inventory knows better", "a:1 b:2", "a:1 b:1", "b", "a:2 b:2"),
+            ("gone", "a:1 b:1", "a:1 b:1", "", "a:2"),
+        ];
+        for (row, inventory, seen, undeleted, after) in rows {
+            let known = with_seen(&read(inventory), read(seen));
+            assert_eq!(show(&after_success(&known, read("a:2"), &keys(undeleted))), after, "row {row}");
         }
     }
 }

@@ -40,7 +40,10 @@ pub(super) async fn finalize(run: &Run<'_>) -> Result<Action, ReconcileError> {
     if rest.len() == finalizers.len() {
         return Ok(Action::await_change());
     }
-    let (_, failure) = run.remove(leftovers(run).await?).await;
+    let failure = match leftovers(run).await {
+        Ok(keys) => run.remove(keys).await.1,
+        Err(failure) => Some(failure),
+    };
     if let Some(failure) = failure {
         return run.report(Err(failure)).await;
     }

@@ -15,15 +15,18 @@ use crate::{
 };
 
 impl Run<'_> {
-    /// Removes orphans: first the files, then the object. Returns the inventory to record, in which an orphan stays until both
-    /// are gone, and the failure if there was one.
+    /// Removes orphans: first the object, then the files, so that what is Ready can be downloaded as long as it is there. Returns
+    /// the inventory to record, in which an orphan stays until both are gone, and the failure if there was one.
     pub(super) async fn prune(&self, entries: &[InventoryEntry]) -> (Vec<InventoryEntry>, Option<ReconcileError>) {
-        let before = self.generator.inventory();
-        let seen = self.outputs();
-        let seen = seen.iter().map(|object| ObjectKey::of(&**object));
-        let orphans = inventory::orphans(before, seen, entries);
-        let (undeleted, failure) = self.remove(orphans).await;
-        (inventory::after_success(before, entries.to_vec(), &undeleted), failure)
+        let outputs = self.outputs();
+        let seen = outputs.iter().filter_map(|object| {
+            let ObjectKey { namespace, name } = ObjectKey::of(&**object);
+            Some(inventory::entry(&namespace, &name, object.artifact()?))
+        });
+        let before = inventory::with_seen(self.generator.inventory(), seen);
+        let seen = outputs.iter().map(|object| ObjectKey::of(&**object));
+        let (undeleted, failure) = self.remove(inventory::orphans(&before, seen, entries)).await;
+        (inventory::after_success(&before, entries.to_vec(), &undeleted), failure)
     }
 
     /// Removes files and objects. Returns what is left, and why the first of them is.
@@ -48,17 +51,32 @@ impl Run<'_> {
     }
 
     async fn remove_one(&self, key: &ObjectKey) -> Result<(), ReconcileError> {
-        let ObjectKey { namespace, name } = key.clone();
-        let artifact = ArtifactRef { kind: KIND.to_owned(), namespace, name };
-        self.context.server.remove_all(&self.owner, artifact).await?;
         self.delete_output(key).await.map_err(|error| {
             let why = format!("failed to delete ExternalArtifact: {}", innermost(&error));
             ReconcileError::Publish { name: key.name.clone(), why }
-        })
+        })?;
+        let ObjectKey { namespace, name } = key.clone();
+        let artifact = ArtifactRef { kind: KIND.to_owned(), namespace, name };
+        Ok(self.context.server.remove_all(&self.owner, artifact).await?)
+    }
+
+    /// Of what a failed run has stored, what its outputs publish: only of these are older files old.
+    pub(super) fn published(&self, stored: &[InventoryEntry]) -> Vec<InventoryEntry> {
+        let is_published = |entry: &&InventoryEntry| {
+            let object = self.context.cluster.outputs.get(&entry.key());
+            object.is_some_and(|object| {
+                object.generator_uid() == Some(&self.uid)
+                    && object.artifact().is_some_and(|artifact| artifact.path == path(entry))
+            })
+        };
+        stored.iter().filter(is_published).cloned().collect()
     }
 
     /// Collects old versions. Never fails the run: the next one collects again.
     pub(super) async fn collect(&self, entries: &[InventoryEntry]) {
+        if entries.is_empty() {
+            return;
+        }
         let collectable = |entry: &InventoryEntry| {
             let InventoryEntry { namespace, name, .. } = entry.clone();
             let artifact = Some(ArtifactRef { kind: KIND.to_owned(), namespace, name });

@@ -163,7 +163,8 @@ impl Run<'_> {
         }
     }
 
-    /// What this run stored goes into the inventory although it failed, so that nothing is forgotten.
+    /// What this run stored goes into the inventory although it failed, so that nothing is forgotten. Old versions of what it
+    /// published are collected: one artifact that fails for weeks must not let those of all others pile up.
     async fn report_failure(&self, failure: ReconcileError) -> ReconcileError {
         let stored = self.stored.lock().clone();
         let inventory = inventory::after_failure(self.generator.inventory(), &stored);
@@ -174,7 +175,9 @@ impl Run<'_> {
             Next::Backoff | Next::Dependency => Situation::Failed { reason, message },
         });
         let change = Change { situation, inventory: Some(&inventory), handled: true, ..Change::default() };
-        if let Err(error) = self.write_status(&change).await {
+        let published = self.published(&stored);
+        let (written, ()) = tokio::join!(self.write_status(&change), self.collect(&published));
+        if let Err(error) = written {
             error!(error = innermost(&error), "failed to update status");
         }
         if let Some(reason) = failure.reason() {

@@ -20,8 +20,9 @@ use crate::{
     watch::{Scope, Triggers, follow_server, watch_cluster},
 };
 
-/// How long running reconciles may take to end, and then events to be written. The pod has ten seconds.
-const DRAIN: Duration = Duration::from_secs(6);
+/// How long running reconciles may take to end, and then events to be written. A run may be cut off anywhere, the next one goes
+/// on; the server wants eight of the ten seconds that the pod has, and the kubelet ends it last.
+const DRAIN: Duration = Duration::from_secs(1);
 const FLUSH: Duration = Duration::from_secs(1);
 
 /// Why the controller can not start, or had to end.
@@ -45,7 +46,7 @@ pub enum RunError {
     Address(#[from] AddressError),
 }
 
-/// Reconciles until `shutdown` is ready, then lets running reconciles end. Returns after eight seconds at the latest.
+/// Reconciles until `shutdown` is ready, then lets running reconciles end. Returns after two seconds at the latest.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), RunError> {
     config.pending.iter().for_each(|pending| warn!("{pending}"));
     let metrics = Metrics::new(config.concurrent);

@@ -32,6 +32,18 @@ impl Access {
         format!("https://{}", self.address)
     }
 
+    /// The API server's address.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The same identity at another loopback address, which must lead to the API server.
+    #[must_use]
+    pub fn through(self, address: SocketAddr) -> Self {
+        Self { address, ..self }
+    }
+
     /// The bearer token.
     #[must_use]
     pub fn token(&self) -> &str {

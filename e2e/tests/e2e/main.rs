@@ -9,9 +9,12 @@ mod flows;
 mod grpcurl;
 mod harness;
 mod manifests;
+mod names;
 mod peer;
 mod rbac;
 mod reconcile;
+mod reconnect;
+mod removal;
 mod repair;
 mod server_crash;
 mod volume;
@@ -65,6 +68,9 @@ fn add_all(suite: &mut Suite) {
             documented_objects_are_accepted,
             flux_installs_the_documented_overlay,
         },
+        names::{
+            two_generators_at_once_do_not_share_one,
+        },
         peer::{
             random_folders_give_the_same_tar,
         },
@@ -81,7 +87,18 @@ fn add_all(suite: &mut Suite) {
             generators_chain,
             orphans_and_deleted_generators_leave_nothing,
         },
+        reconnect::{
+            a_lost_api_server_is_no_end_of_repair,
+            a_server_that_comes_last_is_verified_at_once,
+        },
+        removal::{
+            a_deletion_that_can_not_go_on_says_why,
+            a_failing_copy_does_not_keep_old_versions_of_others,
+            an_orphan_that_must_stay_keeps_its_file,
+        },
         repair::{
+            a_paused_generator_takes_ready_from_what_is_lost,
+            a_stuck_build_does_not_hide_lost_files,
             an_emptied_volume_and_a_damaged_file_are_rebuilt,
             edited_and_deleted_outputs_are_restored,
             lost_files_take_ready_away_until_rebuilt,

@@ -5,10 +5,7 @@
 use std::{convert::Infallible, fmt, str::FromStr};
 
 use serde_json::{Map, Value};
-use tracing::{
-    Event, Subscriber,
-    field::{Field, Visit},
-};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::{
     Layer,
     filter::{LevelFilter, Targets},
@@ -17,6 +14,7 @@ use tracing_subscriber::{
     registry::LookupSpan,
     util::SubscriberInitExt,
 };
+use weir_proto::process::Fields;
 
 const CRATE: &str = "weir_artifact_server";
 
@@ -99,7 +97,13 @@ where
 fn line(encoding: Encoding, level: &str, now: jiff::Timestamp, target: &str, fields: Fields) -> String {
     let logger = target.strip_prefix(CRATE).map_or(target, |rest| rest.trim_start_matches(':')).replace("::", ".");
     let time = now.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string();
-    let Fields { message, rest } = fields;
+    let (mut message, mut rest) = (String::new(), Map::new());
+    for (name, value) in fields.0 {
+        match (name, value) {
+            ("message", Value::String(text)) => message = text,
+            (name, value) => _ = rest.insert(name.to_owned(), value),
+        }
+    }
     if encoding == Encoding::Console {
         let rest = if rest.is_empty() { String::new() } else { format!("\t{}", Value::Object(rest)) };
         return format!("{time}\t{}\t{logger}\t{message}{rest}", level.to_uppercase());
@@ -113,46 +117,6 @@ fn line(encoding: Encoding, level: &str, now: jiff::Timestamp, target: &str, fie
     format!("{{{}}}", pairs.join(","))
 }
 
-/// The fields of an event.
-#[derive(Default)]
-struct Fields {
-    message: String,
-    rest: Map<String, Value>,
-}
-
-impl Fields {
-    fn add(&mut self, field: &Field, value: Value) {
-        match (field.name(), value) {
-            ("message", Value::String(text)) => self.message = text,
-            ("message", other) => self.message = other.to_string(),
-            (name, value) => {
-                self.rest.insert(name.to_owned(), value);
-            }
-        }
-    }
-}
-
-impl Visit for Fields {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.add(field, Value::from(format!("{value:?}")));
-    }
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.add(field, Value::from(value));
-    }
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.add(field, Value::from(value));
-    }
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.add(field, Value::from(value));
-    }
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.add(field, Value::from(value));
-    }
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        self.add(field, Value::from(value));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,10 +124,7 @@ mod tests {
     #[test]
     fn lines_have_the_keys_of_flux() {
         let now: jiff::Timestamp = "2025-10-08T10:00:00Z".parse().unwrap();
-        let fields = || {
-            let rest = Map::from_iter([("error".to_owned(), Value::from("disk \"full\""))]);
-            Fields { message: "could not\nstore".to_owned(), rest }
-        };
+        let fields = || Fields(vec![("message", "could not\nstore".into()), ("error", "disk \"full\"".into())]);
         let json = line(Encoding::Json, "error", now, "weir_artifact_server::http::files", fields());
         let expected = r#"{"level":"error","ts":"2025-10-08T10:00:00.000Z","logger":"http.files","msg":"could not\nstore","error":"disk \"full\""}"#;
         assert_eq!(json, expected);

@@ -2,11 +2,14 @@
 
 use std::{io::Write, process::ExitCode};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use weir_artifact_server::{
     args::{self, CommandLine, Config, Surroundings},
     log, run,
 };
+use weir_proto::process::until_signalled;
+
+/// What a second signal leaves undone.
+const UNFINISHED: &str = "a second signal ended it before all downloads had finished";
 
 /// Threads for work that blocks. Few, so that memory stays flat; work on artifacts takes only a part of them.
 const BLOCKING_THREADS: usize = 24;
@@ -32,7 +35,7 @@ fn serve(config: Config) -> ExitCode {
         tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build();
     let result = match runtime {
         Ok(runtime) => {
-            let result = runtime.block_on(until_signalled(config));
+            let result = runtime.block_on(until_signalled(|shutdown| run::run(config, shutdown), UNFINISHED));
             // Whatever still blocks has nothing to say any more.
             runtime.shutdown_background();
             result
@@ -45,31 +48,5 @@ fn serve(config: Config) -> ExitCode {
             tracing::error!(error, "the artifact server ends");
             ExitCode::FAILURE
         }
-    }
-}
-
-/// The first signal drains, the second ends at once.
-async fn until_signalled(config: Config) -> Result<(), String> {
-    let listen = |kind| signal(kind).map_err(|error| format!("can not listen for signals: {error}"));
-    let (mut term, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-    let (first, again) = tokio::sync::oneshot::channel();
-    let signals = async move {
-        either(&mut term, &mut interrupt).await;
-        let _ = first.send(());
-        either(&mut term, &mut interrupt).await;
-    };
-    let first = async move {
-        let _ = again.await;
-    };
-    tokio::select! {
-        result = run::run(config, first) => result.map_err(|error| error.to_string()),
-        () = signals => Err("a second signal ended it before all downloads had finished".to_owned()),
-    }
-}
-
-async fn either(one: &mut Signal, other: &mut Signal) {
-    tokio::select! {
-        _ = one.recv() => {}
-        _ = other.recv() => {}
     }
 }

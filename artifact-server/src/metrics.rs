@@ -100,7 +100,7 @@ impl Metrics {
         registry.register("weir_storage_events", "What happened to stored files, by event.", events.clone());
         registry.register("weir_storage_collected", "Files removed by garbage collection.", collected.clone());
         registry.register_collector(Box::new(Figures(Box::new(others))));
-        registry.register_collector(Box::new(Figures(Box::new(process))));
+        registry.register_collector(Box::new(weir_proto::process::Figures));
         for outcome in [Outcome::built, Outcome::unchanged, Outcome::failed] {
             drop(artifacts.get_or_create(&OutcomeLabel { outcome }));
         }
@@ -138,30 +138,6 @@ impl Metrics {
         text::encode(&mut text, &self.registry)?;
         Ok(text)
     }
-}
-
-/// Memory and descriptors of this process, under the names that every Prometheus dashboard knows.
-fn process() -> Vec<Figure> {
-    let gauge = |name, help, value: Option<f64>| value.map(|value| Figure { name, help, counter: false, value });
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let figures = [
-        gauge("process_resident_memory_bytes", "Resident memory.", kibibytes(&status, "VmRSS:")),
-        gauge("process_resident_memory_max_bytes", "Highest resident memory so far.", kibibytes(&status, "VmHWM:")),
-        gauge("process_open_fds", "Open file descriptors.", open_descriptors()),
-    ];
-    figures.into_iter().flatten().collect()
-}
-
-fn open_descriptors() -> Option<f64> {
-    let count = std::fs::read_dir("/proc/self/fd").ok()?.count();
-    u32::try_from(count).ok().map(f64::from)
-}
-
-/// The line of `/proc/self/status` with this key, in bytes.
-fn kibibytes(status: &str, key: &str) -> Option<f64> {
-    let line = status.lines().find_map(|line| line.strip_prefix(key))?;
-    let number: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(number * 1024.0)
 }
 
 #[cfg(test)]

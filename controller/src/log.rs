@@ -3,15 +3,11 @@
 //! JSON: `{"level":"info","ts":"2025-10-08T10:00:00.000Z","msg":"…","controller":"artifactgenerator",…}`. Fields of the spans
 //! around an event come before its own; `a.b` becomes a field `b` of an object `a`.
 
-use std::{fmt, io::Write as _};
+use std::io::Write as _;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
-use tracing::{
-    Event, Subscriber,
-    field::{Field, Visit},
-    span,
-};
+use tracing::{Event, Subscriber, span};
 use tracing_subscriber::{
     Layer,
     filter::{LevelFilter, Targets},
@@ -19,6 +15,7 @@ use tracing_subscriber::{
     registry::LookupSpan,
     util::SubscriberInitExt as _,
 };
+use weir_proto::process::Fields;
 
 const CRATE: &str = "weir_controller";
 
@@ -81,10 +78,6 @@ pub fn start(level: Level, encoding: Encoding) {
 
 /// Writes each event as one line.
 struct Lines(Encoding);
-
-/// The fields of a span or event, in the order in which they were given.
-#[derive(Clone, Debug, Default)]
-struct Fields(Vec<(&'static str, Value)>);
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
     fn on_new_span(&self, attributes: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
@@ -150,34 +143,6 @@ fn insert_into<'a>(rest: &mut Vec<(&'a str, Value)>, object: &'a str, field: &st
         map.insert(field.to_owned(), value);
     } else {
         rest.push((object, Value::Object(Map::from_iter([(field.to_owned(), value)]))));
-    }
-}
-
-impl Fields {
-    fn put(&mut self, field: &Field, value: Value) {
-        self.0.retain(|(name, _)| *name != field.name());
-        self.0.push((field.name(), value));
-    }
-}
-
-impl Visit for Fields {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.put(field, Value::from(format!("{value:?}")));
-    }
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.put(field, Value::from(value));
-    }
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.put(field, Value::from(value));
-    }
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.put(field, Value::from(value));
-    }
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.put(field, Value::from(value));
-    }
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        self.put(field, Value::from(value));
     }
 }
 

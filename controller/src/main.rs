@@ -2,11 +2,14 @@
 
 use std::{io::Write, process::ExitCode};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use weir_controller::{
     args::{self, CommandLine, Config, Surroundings},
     log, run,
 };
+use weir_proto::process::until_signalled;
+
+/// What a second signal leaves undone.
+const UNFINISHED: &str = "a second signal ended it before all reconciles had finished";
 
 fn main() -> ExitCode {
     match args::read(std::env::args_os(), &Surroundings::read()) {
@@ -30,7 +33,7 @@ fn work(config: Config) -> ExitCode {
     log::start(config.log_level, config.log_encoding);
     let result = match tokio::runtime::Runtime::new() {
         Ok(runtime) => {
-            let result = runtime.block_on(until_signalled(config));
+            let result = runtime.block_on(until_signalled(|shutdown| run::run(config, shutdown), UNFINISHED));
             runtime.shutdown_background();
             result
         }
@@ -42,31 +45,5 @@ fn work(config: Config) -> ExitCode {
             tracing::error!(error, "problem running manager");
             ExitCode::FAILURE
         }
-    }
-}
-
-/// The first signal lets reconciles end, the second ends at once.
-async fn until_signalled(config: Config) -> Result<(), String> {
-    let listen = |kind| signal(kind).map_err(|error| format!("can not listen for signals: {error}"));
-    let (mut term, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-    let (first, again) = tokio::sync::oneshot::channel();
-    let signals = async move {
-        either(&mut term, &mut interrupt).await;
-        let _ = first.send(());
-        either(&mut term, &mut interrupt).await;
-    };
-    let shutdown = async move {
-        let _ = again.await;
-    };
-    tokio::select! {
-        result = run::run(config, shutdown) => result.map_err(|error| error.to_string()),
-        () = signals => Err("a second signal ended it before all reconciles had finished".to_owned()),
-    }
-}
-
-async fn either(one: &mut Signal, other: &mut Signal) {
-    tokio::select! {
-        _ = one.recv() => {}
-        _ = other.recv() => {}
     }
 }

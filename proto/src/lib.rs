@@ -3,13 +3,15 @@
 //! ([`Failure`]).
 //!
 //! The messages are generated from `proto/weir/artifact/v1/*.proto` and committed; `tests/generated.rs` fails when
-//! they are stale. Nothing here does I/O.
+//! they are stale. Nothing here does I/O, but for the feature `process`, which is for Weir's own programs.
 
 mod digest;
 mod duration;
 mod failure;
 mod owner;
 mod path;
+#[cfg(feature = "process")]
+pub mod process;
 
 pub use digest::{Algorithm, Digest, DigestError};
 pub use duration::{DurationError, GoDuration};

@@ -127,8 +127,28 @@ fn decisions_of_the_controller_know_no_client() {
 
 #[test]
 fn the_controller_opens_no_file() {
-    let found = offences("controller/src", &["std::fs", "tokio::fs", "rustix", "tempfile"]);
+    let found = offences("controller/src", &["std::fs", "tokio::fs", "rustix", "tempfile", "procfs"]);
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// The contract does no I/O and knows no server of ours. What both programs do as processes stands apart, behind a feature; there
+/// the kernel is asked about the process itself, and no file is opened.
+#[test]
+fn the_contract_does_no_io() {
+    let apart = root().join("proto/src/process");
+    let mut files = Vec::new();
+    rust_files(&root().join("proto/src"), &mut files);
+    files.retain(|file| !file.starts_with(&apart) && !file.starts_with(root().join("proto/src/gen")));
+    assert!(files.len() > 5, "{files:?}");
+    let io = ["tokio", "procfs", "tracing", "prometheus_client", "std::fs", "std::net", "std::env", "std::process"];
+    let places = files.iter().map(|file| file.strip_prefix(root()).unwrap().to_str().unwrap());
+    let found: Vec<_> = places.flat_map(|place| offences(place, &io)).collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+    let found = offences("proto/src/process", &["std::fs", "std::net", "std::env", "tokio::fs", "rustix", "kube"]);
+    assert!(found.is_empty(), "{}", found.join("\n"));
+    let manifest = fs::read_to_string(root().join("proto/Cargo.toml")).unwrap();
+    let optional = manifest.lines().filter(|line| line.contains("optional = true")).count();
+    assert_eq!(optional, 5, "everything that only `process` needs is optional");
 }
 
 /// The dependencies of a crate, tests left out.

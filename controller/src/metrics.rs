@@ -1,5 +1,7 @@
 //! Figures for Prometheus, under the names of controller-runtime wherever the figure is the same.
 
+mod queue;
+
 use std::{fmt, sync::Arc};
 
 use prometheus_client::{
@@ -13,6 +15,7 @@ use crate::{
     error::{Next, ReconcileError},
     events::RecorderMetrics,
 };
+pub use queue::{Queue, Turning};
 
 /// Value of the label `controller`: the kind in lower case.
 const CONTROLLER: &str = "artifactgenerator";
@@ -65,6 +68,7 @@ pub struct Metrics {
     active: Gauge,
     requests: Family<RequestLabel, Counter>,
     events: RecorderMetrics,
+    queue: Queue,
 }
 
 impl Metrics {
@@ -82,6 +86,7 @@ impl Metrics {
             active: Gauge::default(),
             requests: Family::default(),
             events: RecorderMetrics::default(),
+            queue: Queue::default(),
         };
         metrics.register(concurrent);
         for result in ["success", "error", "requeue", "requeue_after"] {
@@ -102,6 +107,8 @@ impl Metrics {
         registry.register("rest_client_requests", "Requests to kube-apiserver", self.requests.clone());
         registry.register("weir_events_written", "Kubernetes events written", self.events.written.clone());
         registry.register("weir_events_dropped", "Kubernetes events lost", self.events.dropped.clone());
+        registry.register_collector(Box::new(weir_proto::process::Figures));
+        self.queue.register(registry);
         let label = std::iter::once(("controller".into(), CONTROLLER.into()));
         let labelled = registry.sub_registry_with_labels(label);
         labelled.register(name("reconcile_errors"), "Reconciles that failed", self.errors.clone());
@@ -118,6 +125,11 @@ impl Metrics {
     pub fn running(self: &Arc<Self>) -> Running {
         self.active.inc();
         Running { metrics: Arc::clone(self), since: Instant::now() }
+    }
+
+    /// The reconciles that wait, and that run.
+    pub fn queue(&self) -> &Queue {
+        &self.queue
     }
 
     /// Counters for the event recorder.

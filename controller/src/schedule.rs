@@ -24,7 +24,7 @@ use crate::{
         artifact_generator::{ArtifactGenerator, GROUP, KIND},
     },
     error::{Next, ReconcileError},
-    metrics::Outcome,
+    metrics::{Outcome, Queue},
     plan::requeue::Backoff,
     reconcile::{Context, reconcile},
     watch::Trigger,
@@ -59,10 +59,18 @@ pub async fn run_reconciles(
     writer.apply_watcher_event(&Event::InitDone);
     let known = context.clone();
     let queue = UnboundedReceiverStream::new(requests).take_until(stop).map(move |Trigger(key)| {
-        note(&mut writer, &key, known.cluster.generators.get(&key).is_some());
+        let exists = known.cluster.generators.get(&key).is_some();
+        note(&mut writer, &key, exists);
+        let figures = known.metrics.queue();
+        if exists {
+            figures.asked(&key)
+        } else {
+            figures.forget(&key)
+        }
         Ok::<_, Infallible>(ObjectRef::<Name>::new(&key.name).within(&key.namespace))
     });
-    let failures = Arc::new(Failures { counts: Mutex::default(), backoff: limits.backoff });
+    let queued = context.metrics.queue().clone();
+    let failures = Arc::new(Failures { counts: Mutex::default(), backoff: limits.backoff, queue: queued });
     let settings = Config::default().concurrency(limits.concurrent);
     let counted = failures.clone();
     let run = move |name: Arc<Name>, context: Arc<Context>| run(ObjectKey::of(&*name), context, failures.clone());
@@ -98,6 +106,7 @@ fn run(
         reconcileID = %uuid::Uuid::new_v4(),
     );
     async move {
+        let _turn = context.metrics.queue().started(&key);
         let running = context.metrics.running();
         let task = {
             let (key, context) = (key.clone(), context.clone());
@@ -128,6 +137,7 @@ fn outcome(result: &Result<Action, ReconcileError>) -> Outcome<'_> {
 struct Failures {
     counts: Mutex<HashMap<ObjectKey, u32>>,
     backoff: Backoff,
+    queue: Queue,
 }
 
 impl Failures {
@@ -144,13 +154,16 @@ impl Failures {
             }
             Next::Dependency => {
                 self.forget(key);
+                self.queue.again(key, dependency, false);
                 Action::requeue(dependency)
             }
             Next::Backoff => {
                 let mut counts = self.counts.lock();
                 let count = counts.entry(key.clone()).or_default();
                 *count = count.saturating_add(1);
-                Action::requeue(self.backoff.delay(*count))
+                let delay = self.backoff.delay(*count);
+                self.queue.again(key, delay, true);
+                Action::requeue(delay)
             }
         }
     }
@@ -164,7 +177,7 @@ mod tests {
     fn only_failures_in_a_row_wait_longer() {
         let second = Duration::from_secs(1);
         let backoff = Backoff { min: second, max: second * 4 };
-        let failures = Failures { counts: Mutex::default(), backoff };
+        let failures = Failures { counts: Mutex::default(), backoff, queue: Queue::default() };
         let key = ObjectKey::new("ns", "g");
         let dependency = second * 5;
         let after = |error: &ReconcileError| failures.after(&key, error, dependency);

@@ -2,9 +2,10 @@
 
 use anyhow::{Context as _, Result};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use k8s_openapi::api::core::v1::Event;
 use kube::{
     Api, Client,
-    api::{ApiResource, DynamicObject, GroupVersionKind, Object, Patch, PatchParams, PostParams},
+    api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Object, Patch, PatchParams, PostParams},
     runtime::watcher,
 };
 use serde::{Deserialize, Serialize};
@@ -111,6 +112,12 @@ pub(super) async fn create(client: &Client, generators: usize, apps: usize) -> R
     .buffer_unordered(WRITERS)
     .try_collect()
     .await
+}
+
+/// How many Kubernetes events there are.
+pub(super) async fn events(client: &Client) -> Result<usize> {
+    let api = Api::<Event>::namespaced(client.clone(), NAMESPACE);
+    Ok(api.list(&ListParams::default()).await?.items.len())
 }
 
 /// Counts the generators that satisfy a test, as the API server reports them.

@@ -96,6 +96,36 @@ pub async fn writes(apps: usize, generators: usize) -> Result<Vec<Writes>> {
     Ok(writes)
 }
 
+/// What new generators cost from the moment of their creation.
+#[derive(Clone, Debug)]
+pub struct Fresh {
+    /// Writes by resource; the creation of the generators is one each.
+    pub writes: Writes,
+    /// Kubernetes events that exist afterwards.
+    pub events: usize,
+}
+
+/// Creates generators whose source is there, waits until they are Ready, and ends Weir, so that no event is on its way any more.
+///
+/// # Errors
+/// When a part does not start, or a generator does not become Ready.
+pub async fn from_creation(apps: usize, generators: usize) -> Result<Fresh> {
+    let options = Options { apps, generators, ..<Options as clap::Parser>::parse_from(["bench"]) };
+    let tools = Tools::ensure(&[Part::Etcd, Part::KubeApiserver, Part::SourceController]).await?;
+    let run_dir = Arc::new(RunDir::new()?);
+    let plane = ControlPlane::start(&tools, &run_dir).await?;
+    let mut bench = Bench::start(&tools, &run_dir, &plane, &options).await?;
+    let expected = bench.publish().await?;
+    let before = bench.writes().await?;
+    generators::create(&bench.client, generators, apps).await?;
+    bench.succeeded(&expected).await?;
+    bench.weir.stop().await?;
+    let writes = cost::since(&before, &bench.writes().await?);
+    let events = generators::events(&bench.client).await?;
+    plane.stop().await?;
+    Ok(Fresh { writes, events })
+}
+
 async fn phases(options: &Options, mut each: impl FnMut(Row) -> Result<()>) -> Result<()> {
     let tools = Tools::ensure(&[Part::Etcd, Part::KubeApiserver, Part::SourceController]).await?;
     let run_dir = Arc::new(RunDir::new()?);
@@ -117,7 +147,8 @@ async fn phases(options: &Options, mut each: impl FnMut(Row) -> Result<()>) -> R
 }
 
 impl Bench {
-    async fn prepare(tools: &Tools, run: &Arc<RunDir>, plane: &ControlPlane, options: &Options) -> Result<Self> {
+    /// Weir, and a source without an artifact.
+    async fn start(tools: &Tools, run: &Arc<RunDir>, plane: &ControlPlane, options: &Options) -> Result<Self> {
         let client = plane.client();
         Flux::install_definitions(tools, &client).await?;
         for namespace in [flux::NAMESPACE, NAMESPACE] {
@@ -128,12 +159,33 @@ impl Bench {
         arguments.extend(options.controller_arg.iter().map(String::as_str));
         let weir = Weir::start_for_all(run, plane, &arguments).await?;
         generators::create_source(&client).await?;
-        generators::create(&client, options.generators, options.apps).await?;
-        let mut follower = Follower::new(&client);
-        // Each generator has its finalizer and waits for the source: what follows is the work alone.
-        follower.until(options.generators, "SourceFetchFailed", None).await?;
+        let follower = Follower::new(&client);
         let (source, monorepo) = (SourceServer::start().await?, Monorepo::new(options.apps));
         Ok(Self { client, weir, source, monorepo, follower, generators: options.generators, commits: 0 })
+    }
+
+    /// The same with generators, each of which has its finalizer and waits for the source: what follows is the work alone.
+    async fn prepare(tools: &Tools, run: &Arc<RunDir>, plane: &ControlPlane, options: &Options) -> Result<Self> {
+        let mut bench = Self::start(tools, run, plane, options).await?;
+        generators::create(&bench.client, options.generators, options.apps).await?;
+        bench.follower.until(options.generators, "SourceFetchFailed", None).await?;
+        Ok(bench)
+    }
+
+    /// Gives the source an artifact; returns the digest of observed sources that generators will report.
+    async fn publish(&mut self) -> Result<String> {
+        self.commits += 1;
+        let snapshot = self.monorepo.pack()?;
+        let url = self.source.offer(&snapshot);
+        let revision = format!("main@sha1:{:040x}", self.commits);
+        generators::publish_source(&self.client, &revision, &snapshot.digest, &url).await?;
+        Ok(generators::observed_digest(&revision, &snapshot.digest, &url))
+    }
+
+    async fn succeeded(&mut self, expected: &str) -> Result<()> {
+        timeout(DEADLINE, self.follower.until(self.generators, "Succeeded", Some(expected)))
+            .await
+            .with_context(|| format!("the generators are not Ready within {DEADLINE:?}"))?
     }
 
     async fn phase(&mut self, phase: &'static str) -> Result<Row> {
@@ -163,9 +215,7 @@ impl Bench {
     }
 
     fn pids(&self) -> Result<[u32; 2]> {
-        let controller = self.weir.controller.process().context("the controller has ended")?;
-        let server = self.weir.server.process().context("the artifact server has ended")?;
-        Ok([controller.pid(), server.pid()])
+        Ok([self.weir.controller.process()?.pid(), self.weir.server.process()?.pid()])
     }
 
     fn cpu(&self) -> Result<[f64; 2]> {

@@ -1,28 +1,36 @@
 //! `weir-controller` as a process.
 
 use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use super::{ArtifactServer, Programs};
+use super::{ArtifactServer, Part, Programs};
 use crate::port;
-use crate::process::{Process, Program};
+use crate::process::Program;
 use crate::run_dir::RunDir;
-
-/// How long a start may take. It bounds a broken run.
-const START: Duration = Duration::from_secs(60);
 
 /// A controller that keeps its identity and ports over restarts.
 #[derive(Debug)]
 pub struct Controller {
-    run: Arc<RunDir>,
-    program: Program,
+    part: Part,
     metrics: SocketAddr,
-    health: SocketAddr,
-    process: Option<Process>,
+}
+
+impl Deref for Controller {
+    type Target = Part;
+
+    fn deref(&self) -> &Part {
+        &self.part
+    }
+}
+
+impl DerefMut for Controller {
+    fn deref_mut(&mut self) -> &mut Part {
+        &mut self.part
+    }
 }
 
 impl Controller {
@@ -51,53 +59,8 @@ impl Controller {
             .arg("--log-level=debug")
             .arg("--requeue-dependency=1s")
             .args(arguments.iter().copied());
-        let mut controller = Self { run: Arc::clone(run), program, metrics, health, process: None };
-        controller.restart().await?;
-        Ok(controller)
-    }
-
-    /// Starts it again, after [`kill`](Self::kill) or [`stop`](Self::stop).
-    /// Waits until it answers.
-    ///
-    /// # Errors
-    /// When it does not start; says how it ended.
-    pub async fn restart(&mut self) -> Result<()> {
-        let process = self.program.start(&self.run).await?;
-        let probe = format!("http://{}/readyz", self.health);
-        process
-            .until("weir-controller is ready", START, || async {
-                reqwest::get(&probe).await?.error_for_status()?;
-                Ok(())
-            })
-            .await?;
-        self.process = Some(process);
-        Ok(())
-    }
-
-    /// SIGKILL. Returns when it is gone.
-    ///
-    /// # Errors
-    /// When it does not run.
-    pub async fn kill(&mut self) -> Result<()> {
-        self.take()?.kill().await.map(drop)
-    }
-
-    /// SIGTERM. Returns its exit status as text when it is gone.
-    ///
-    /// # Errors
-    /// When it does not run, or does not end.
-    pub async fn stop(&mut self) -> Result<String> {
-        self.take()?.terminate().await
-    }
-
-    fn take(&mut self) -> Result<Process> {
-        self.process.take().context("the controller does not run")
-    }
-
-    /// The running process.
-    #[must_use]
-    pub fn process(&self) -> Option<&Process> {
-        self.process.as_ref()
+        let part = Part::start(run, program, format!("http://{health}/readyz")).await?;
+        Ok(Self { part, metrics })
     }
 
     /// Where Prometheus reads its metrics.

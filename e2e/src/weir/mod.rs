@@ -4,15 +4,17 @@
 //! namespace only, so pairs do not meet, and a test may kill what it likes.
 
 mod controller;
+mod part;
 mod programs;
 mod server;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Result;
 
 pub use controller::Controller;
+pub use part::Part;
 pub use programs::Programs;
 pub use server::ArtifactServer;
 
@@ -87,10 +89,29 @@ impl Weir {
 /// # Errors
 /// When the API server refuses one.
 pub async fn install(client: &kube::Client) -> Result<()> {
-    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/base");
-    manifest::apply_definitions(client, &manifest::read_folder(&base.join("crd"))?).await?;
+    install_definition(client).await?;
+    install_account(client).await
+}
+
+/// The resource definition alone.
+///
+/// # Errors
+/// When the API server refuses it.
+pub async fn install_definition(client: &kube::Client) -> Result<()> {
+    manifest::apply_definitions(client, &manifest::read_folder(&base().join("crd"))?).await
+}
+
+/// The service account and its rights alone.
+///
+/// # Errors
+/// When the API server refuses one.
+pub async fn install_account(client: &kube::Client) -> Result<()> {
     for file in ["service-account.yaml", "rbac.yaml"] {
-        manifest::apply_all(client, NAMESPACE, &manifest::read_file(&base.join(file))?).await?;
+        manifest::apply_all(client, NAMESPACE, &manifest::read_file(&base().join(file))?).await?;
     }
     Ok(())
+}
+
+fn base() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/base")
 }

@@ -1,31 +1,40 @@
 //! `weir-artifact-server` as a process.
 
 use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::Programs;
+use super::{Part, Programs};
 use crate::port;
-use crate::process::{Process, Program};
+use crate::process::Program;
 use crate::run_dir::RunDir;
-
-/// How long a start may take. It bounds a broken run.
-const START: Duration = Duration::from_secs(60);
 
 /// An artifact server that keeps its volume, socket and ports over restarts.
 #[derive(Debug)]
 pub struct ArtifactServer {
-    run: Arc<RunDir>,
-    program: Program,
+    part: Part,
     storage: PathBuf,
     socket: PathBuf,
     artifacts: SocketAddr,
     metrics: SocketAddr,
     health: SocketAddr,
-    process: Option<Process>,
+}
+
+impl Deref for ArtifactServer {
+    type Target = Part;
+
+    fn deref(&self) -> &Part {
+        &self.part
+    }
+}
+
+impl DerefMut for ArtifactServer {
+    fn deref_mut(&mut self) -> &mut Part {
+        &mut self.part
+    }
 }
 
 impl ArtifactServer {
@@ -55,54 +64,8 @@ impl ArtifactServer {
             .arg(format!("--metrics-addr={metrics}"))
             .arg(format!("--health-addr={health}"))
             .args(arguments.iter().copied());
-        let run = Arc::clone(run);
-        let mut server = Self { run, program, storage, socket, artifacts, metrics, health, process: None };
-        server.restart().await?;
-        Ok(server)
-    }
-
-    /// Starts it again, after [`kill`](Self::kill) or [`stop`](Self::stop), with
-    /// the same volume, socket and ports. Waits until it answers.
-    ///
-    /// # Errors
-    /// When it does not start; says how it ended.
-    pub async fn restart(&mut self) -> Result<()> {
-        let process = self.program.start(&self.run).await?;
-        let probe = format!("http://{}/healthz", self.health);
-        process
-            .until("weir-artifact-server is healthy", START, || async {
-                reqwest::get(&probe).await?.error_for_status()?;
-                Ok(())
-            })
-            .await?;
-        self.process = Some(process);
-        Ok(())
-    }
-
-    /// SIGKILL. Returns when it is gone.
-    ///
-    /// # Errors
-    /// When it does not run.
-    pub async fn kill(&mut self) -> Result<()> {
-        self.take()?.kill().await.map(drop)
-    }
-
-    /// SIGTERM. Returns its exit status as text when it is gone.
-    ///
-    /// # Errors
-    /// When it does not run, or does not end.
-    pub async fn stop(&mut self) -> Result<String> {
-        self.take()?.terminate().await
-    }
-
-    fn take(&mut self) -> Result<Process> {
-        self.process.take().context("the artifact server does not run")
-    }
-
-    /// The running process.
-    #[must_use]
-    pub fn process(&self) -> Option<&Process> {
-        self.process.as_ref()
+        let part = Part::start(run, program, format!("http://{health}/healthz")).await?;
+        Ok(Self { part, storage, socket, artifacts, metrics, health })
     }
 
     /// The folder that it stores artifacts in.

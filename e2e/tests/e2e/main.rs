@@ -4,11 +4,13 @@
 
 mod controller_crash;
 mod crd;
+mod damage;
 mod events;
 mod flows;
 mod grpcurl;
 mod harness;
 mod manifests;
+mod missing_definition;
 mod names;
 mod peer;
 mod rbac;
@@ -52,6 +54,7 @@ fn add_all(suite: &mut Suite) {
     trials!(
         suite,
         crd::{accepts_and_refuses, status_is_checked},
+        damage::{changed_bytes_are_never_served},
         events::{are_counted_and_bounded, deleted_event_comes_back},
         grpcurl::{documented_commands_answer_as_shown},
         harness::{
@@ -71,6 +74,7 @@ fn add_all(suite: &mut Suite) {
         names::{
             two_generators_at_once_do_not_share_one,
         },
+        missing_definition::{is_named_and_waited_for},
         peer::{
             random_folders_give_the_same_tar,
         },
@@ -108,6 +112,7 @@ fn add_all(suite: &mut Suite) {
             shipped_roles_refuse_everything_else,
         },
         writes::{
+            a_new_generator_costs_three,
             only_what_changes_is_written,
         },
         flows::{

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rand::{Rng, RngCore, SeedableRng};
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 use weir_e2e::eventually::{PATIENCE, eventually};
 use weir_e2e::progress::say;
 use weir_e2e::resources::{Kind, artifact, artifact_generator, condition};
@@ -47,11 +48,14 @@ pub(crate) async fn killed_writes_leave_nothing_partial(scene: Scene) -> Result<
         ensure_swept(&weir, &left).await?;
         downloads(&scene).await.with_context(|| format!("in round {round}"))?;
     }
+    // The last write has ended by the time its artifact is Ready: then nothing temporary is there at all.
+    let large = scene.ready(Kind::ArtifactGenerator, "large").await?;
+    ensure!(large["status"]["inventory"].as_array().is_some_and(|list| list.len() == 1), "{large}");
+    scene.download(&scene.ready(Kind::ExternalArtifact, "large").await?).await?;
+    ensure_complete(&weir)?;
+    ensure_nothing_temporary(&weir).await?;
     say(format!("artifact server killed {KILLS} times, {in_flight} times with a write in flight (seed {seed})"));
     ensure!(in_flight >= IN_FLIGHT, "only {in_flight} of {KILLS} kills hit a write");
-    let generator = scene.ready(Kind::ArtifactGenerator, "large").await?;
-    scene.download(&scene.ready(Kind::ExternalArtifact, "large").await?).await?;
-    ensure!(generator["status"]["inventory"].as_array().is_some_and(|list| list.len() == 1), "{generator}");
     Ok(())
 }
 
@@ -87,10 +91,10 @@ fn is_temporary(file: &str) -> bool {
 
 /// Waits until the server writes a file.
 async fn writing(scene: &Scene, weir: &Weir) -> Result<()> {
-    let end = tokio::time::Instant::now() + PATIENCE;
+    let end = Instant::now() + PATIENCE;
     // Polled without the pauses of `eventually`: a write is short.
     while !weir.server.files()?.iter().any(|file| is_temporary(file)) {
-        if tokio::time::Instant::now() > end {
+        if Instant::now() > end {
             let generator = scene.get(Kind::ArtifactGenerator, "large").await?;
             anyhow::bail!("the server wrote nothing within {PATIENCE:?}: {generator:?}");
         }
@@ -121,16 +125,37 @@ async fn ensure_swept(weir: &Weir, left: &[String]) -> Result<()> {
     .await
 }
 
+/// No temporary file, of whatever write. Generators may still be looked at once more, which writes nothing.
+async fn ensure_nothing_temporary(weir: &Weir) -> Result<()> {
+    let all = weir.server.files()?.into_iter().filter(|file| is_temporary(file)).collect::<Vec<_>>();
+    ensure_swept(weir, &all).await?;
+    let left: Vec<_> = weir.server.files()?.into_iter().filter(|file| is_temporary(file)).collect();
+    ensure!(left.is_empty(), "left at the end: {left:?}");
+    Ok(())
+}
+
 /// Each ExternalArtifact that is Ready downloads with its digest.
 async fn downloads(scene: &Scene) -> Result<()> {
     let mut ready = 0;
     for object in scene.list(Kind::ExternalArtifact).await? {
         if condition(&object, "Ready").is_some_and(|ready| ready["status"] == "True") {
             ready += 1;
-            // It may still hash the file: then it says 503, for a moment.
-            eventually("a Ready artifact downloads", Duration::from_secs(30), || scene.download(&object)).await?;
+            download(scene, &object).await?;
         }
     }
     ensure!(ready >= SMALL, "only {ready} ExternalArtifacts are Ready");
     Ok(())
+}
+
+/// Downloads at once. Only two answers are taken for "not yet": 503, as the server may hash the file first, and a port that is not
+/// open again.
+async fn download(scene: &Scene, object: &Value) -> Result<()> {
+    let end = Instant::now() + Duration::from_secs(30);
+    loop {
+        let Err(error) = scene.download(object).await else { return Ok(()) };
+        let cause = error.downcast_ref::<reqwest::Error>();
+        let passing = cause.is_some_and(|cause| cause.is_connect() || cause.status().is_some_and(|code| code == 503));
+        ensure!(passing && Instant::now() < end, "a Ready artifact can not be downloaded: {error:#}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

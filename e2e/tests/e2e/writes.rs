@@ -5,8 +5,8 @@ use weir_e2e::bench;
 use weir_e2e::scene::Scene;
 
 /// Created outputs cost two writes, changed ones one, unchanged ones none; a generator costs a status for the beginning of
-/// its first work and one for each end; the beginning of a short run that only follows its sources is not written. (The finalizers were
-/// there before.)
+/// its first work and one for each end; the beginning of a short run that only follows its sources is not written. The finalizers were
+/// there before.
 pub(crate) async fn only_what_changes_is_written(_: Scene) -> Result<()> {
     let (apps, generators) = (12, 3);
     let phases = bench::writes(apps, generators).await?;
@@ -24,5 +24,26 @@ pub(crate) async fn only_what_changes_is_written(_: Scene) -> Result<()> {
         ensure!(count(phase, "artifactgenerators") == 0, "{name}: {:?}", phases[phase]);
         ensure!(count(phase, "artifactgenerators/status") == ends, "{name}: {:?}", phases[phase]);
     }
+    Ok(())
+}
+
+/// From its creation on, a generator costs three writes: its finalizer, the status that says that work has begun, and the one that
+/// says how it ended. Of its events (one for each output, and two) as many are written as client-go would: 25 for one
+/// object, of which 9 stand for themselves and the rest are combined into a tenth.
+pub(crate) async fn a_new_generator_costs_three(_: Scene) -> Result<()> {
+    let (apps, generators) = (60, 2);
+    let fresh = bench::from_creation(apps, generators).await?;
+    let (apps, generators) = (apps as u64, generators as u64);
+    // Whoever creates a generator writes it once.
+    let expected = [
+        ("artifactgenerators", generators + generators),
+        ("artifactgenerators/status", 2 * generators),
+        ("events", 25 * generators),
+        ("externalartifacts", apps),
+        ("externalartifacts/status", apps),
+    ];
+    let expected: bench::Writes = expected.into_iter().map(|(resource, count)| (resource.to_owned(), count)).collect();
+    ensure!(fresh.writes == expected, "{:?}, should be {expected:?}", fresh.writes);
+    ensure!(fresh.events as u64 == 10 * generators, "{} events", fresh.events);
     Ok(())
 }

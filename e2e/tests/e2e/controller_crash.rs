@@ -23,10 +23,16 @@ const KILLS: usize = 12;
 /// At least this many must hit a generator that had not finished.
 const UNFINISHED: usize = 5;
 
-/// After this it stops, whatever has been reached.
-const LAST_KILL: usize = 60;
+/// At least this many must hit a collection that had not finished.
+const COLLECTING: usize = 3;
+
+/// After this many commits it stops, whatever has been reached.
+const LAST_KILL: usize = 80;
 
 const ARTIFACTS: usize = 16;
+
+/// So many small artifacts that to remove an old version of each takes long enough to be killed meanwhile.
+const SMALL: usize = 150;
 
 /// A file may go 30 s after the server last told of it: its ttl, and the time
 /// that one reconcile may take.
@@ -44,16 +50,18 @@ pub(crate) async fn downloads_survive_a_killed_controller(scene: Scene) -> Resul
     let seed = 3;
     let mut random = rand::rngs::StdRng::seed_from_u64(seed);
     let repository = scene.repository("app", &[("README.md", "start")]).await?;
-    let artifacts: Vec<_> = (0..ARTIFACTS)
-        .map(|number| artifact(&format!("app-{number}"), &[(&format!("@repo/{number}/**"), "@artifact/")]))
-        .collect();
+    let large = (0..ARTIFACTS)
+        .map(|number| artifact(&format!("app-{number}"), &[(&format!("@repo/{number}/**"), "@artifact/")]));
+    let small = (0..SMALL)
+        .map(|number| artifact(&format!("small-{number}"), &[("@repo/README.md", &format!("@artifact/{number}"))]));
+    let artifacts: Vec<_> = large.chain(small).collect();
     change(&scene, &repository, &mut random).await?;
     scene.apply(artifact_generator("app", "app", json!(artifacts))).await?;
     scene.ready(Kind::ArtifactGenerator, "app").await?;
 
     let clients = Clients::start(&scene);
-    let (mut kills, mut unfinished, mut collected) = (0, 0, 0);
-    while kills < LAST_KILL && (kills < KILLS || unfinished < UNFINISHED || collected == 0) {
+    let (mut kills, mut unfinished, mut collecting) = (0, 0, 0);
+    while kills < LAST_KILL && (kills < KILLS || unfinished < UNFINISHED) {
         let before = generator(&scene).await?;
         change(&scene, &repository, &mut random).await?;
         working(&scene, &before).await?;
@@ -66,21 +74,63 @@ pub(crate) async fn downloads_survive_a_killed_controller(scene: Scene) -> Resul
         unfinished += usize::from(ensure_current(&scene, &generator).await.is_err());
         weir.controller.restart().await?;
         finished(&scene).await?;
-        let left = weir.server.files()?.iter().filter(|file| file.ends_with(".tar.gz")).count();
-        collected = ((kills + 1) * ARTIFACTS).saturating_sub(left);
+    }
+    // From here on the small ones change too: soon there are many files to remove at the end of each run.
+    let mut commits = kills;
+    while commits < LAST_KILL && collecting < COLLECTING {
+        commits += 1;
+        std::fs::write(repository.work_tree().join("README.md"), commits.to_string())?;
+        let before = generator(&scene).await?;
+        change(&scene, &repository, &mut random).await?;
+        working(&scene, &before).await?;
+        if let Some(begun) = removing(&scene, &weir).await? {
+            weir.controller.kill().await?;
+            kills += 1;
+            // Files that went while it was killed are work that the collection still had.
+            collecting += usize::from(archives(&weir)? < begun);
+            weir.controller.restart().await?;
+        }
+        finished(&scene).await?;
     }
     let downloads = clients.stop().await?;
     say(format!(
-        "controller killed {kills} times, {unfinished} times before the generator had finished; {downloads} downloads, \
-         none failed; {collected} old files collected meanwhile (seed {seed})"
+        "controller killed {kills} times, {unfinished} times before the generator had finished, {collecting} times while old files \
+         were being removed; {downloads} downloads, none failed (seed {seed})"
     ));
     ensure!(unfinished >= UNFINISHED, "only {unfinished} of {kills} kills came before the generator had finished");
-    ensure!(collected > 0, "nothing was collected");
+    ensure!(collecting >= COLLECTING, "only {collecting} of {kills} kills came during a collection");
     ensure!(downloads >= kills * ARTIFACTS, "only {downloads} downloads");
     Ok(())
 }
 
-/// A commit that changes every artifact; asks source-controller to fetch it.
+/// How many archives are on the volume.
+fn archives(weir: &Weir) -> Result<usize> {
+    Ok(weir.server.files()?.iter().filter(|file| file.ends_with(".tar.gz")).count())
+}
+
+/// Waits until the first archive is removed, and returns how many are left then; `None` when the run ends without. Polled without
+/// the pauses of `eventually`: a collection takes milliseconds.
+async fn removing(scene: &Scene, weir: &Weir) -> Result<Option<usize>> {
+    let (end, mut most) = (Instant::now() + PATIENCE, 0);
+    let mut look = Instant::now();
+    while Instant::now() < end {
+        let now = archives(weir)?;
+        if now < most {
+            return Ok(Some(now));
+        }
+        most = now;
+        if look.elapsed() > Duration::from_millis(100) {
+            if ensure_current(scene, &generator(scene).await?).await.is_ok() && archives(weir)? == most {
+                return Ok(None);
+            }
+            look = Instant::now();
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    anyhow::bail!("the generator does not become Ready")
+}
+
+/// A commit that changes every large artifact; asks source-controller to fetch it.
 async fn change(scene: &Scene, repository: &Repository, random: &mut impl RngCore) -> Result<()> {
     for number in 0..ARTIFACTS {
         let folder = repository.work_tree().join(number.to_string());

@@ -26,8 +26,8 @@ const UNFINISHED: usize = 5;
 /// At least this many must hit a collection that had not finished.
 const COLLECTING: usize = 3;
 
-/// After this many commits it stops, whatever has been reached.
-const LAST_KILL: usize = 80;
+/// After this many commits for either it stops, whatever has been reached.
+const LAST_KILL: usize = 60;
 
 const ARTIFACTS: usize = 16;
 
@@ -62,7 +62,7 @@ pub(crate) async fn downloads_survive_a_killed_controller(scene: Scene) -> Resul
     let clients = Clients::start(&scene);
     let (mut kills, mut unfinished, mut collecting) = (0, 0, 0);
     while kills < LAST_KILL && (kills < KILLS || unfinished < UNFINISHED) {
-        let before = generator(&scene).await?;
+        let before = source_artifact(&scene).await?;
         change(&scene, &repository, &mut random).await?;
         working(&scene, &before).await?;
         // Every other kill comes early, to hit the build; the rest hit what follows.
@@ -76,11 +76,11 @@ pub(crate) async fn downloads_survive_a_killed_controller(scene: Scene) -> Resul
         finished(&scene).await?;
     }
     // From here on the small ones change too: soon there are many files to remove at the end of each run.
-    let mut commits = kills;
+    let mut commits = 0;
     while commits < LAST_KILL && collecting < COLLECTING {
         commits += 1;
         std::fs::write(repository.work_tree().join("README.md"), commits.to_string())?;
-        let before = generator(&scene).await?;
+        let before = source_artifact(&scene).await?;
         change(&scene, &repository, &mut random).await?;
         working(&scene, &before).await?;
         if let Some(begun) = removing(&scene, &weir).await? {
@@ -147,26 +147,27 @@ async fn generator(scene: &Scene) -> Result<Value> {
     scene.get(Kind::ArtifactGenerator, "app").await?.context("the generator is gone")
 }
 
-/// Waits until the controller has begun with the commit. A build is short, so
-/// this is polled without the pauses of `eventually`.
+/// Waits until the source has the commit, which is when the controller begins. A build is short, so this is polled without the
+/// pauses of `eventually`.
 async fn working(scene: &Scene, before: &Value) -> Result<()> {
     let end = Instant::now() + PATIENCE;
-    let observed = &before["status"]["observedSourcesDigest"];
-    loop {
-        let now = generator(scene).await?;
-        if ensure_ready(&now).is_err() || now["status"]["observedSourcesDigest"] != *observed {
-            return Ok(());
-        }
-        ensure!(Instant::now() < end, "the controller did not begin: {}", now["status"]);
+    while source_artifact(scene).await? == *before {
+        ensure!(Instant::now() < end, "the source did not change: {before}");
         tokio::time::sleep(Duration::from_millis(3)).await;
     }
+    Ok(())
+}
+
+/// What the source offers.
+async fn source_artifact(scene: &Scene) -> Result<Value> {
+    let source = scene.get(Kind::GitRepository, "app").await?.context("no source")?;
+    Ok(source["status"]["artifact"].clone())
 }
 
 /// The generator is Ready, and for the source's current artifact.
 async fn ensure_current(scene: &Scene, generator: &Value) -> Result<()> {
     ensure_ready(generator)?;
-    let source = scene.get(Kind::GitRepository, "app").await?.context("no source")?;
-    let source = &source["status"]["artifact"];
+    let source = source_artifact(scene).await?;
     let text = |field: &str| source[field].as_str().unwrap_or_default().to_owned();
     let observed = format!("repo=[digest={},revision={},url={}]", text("digest"), text("revision"), text("url"));
     let observed = format!("sha256:{}", hex::encode(<sha2::Sha256 as sha2::Digest>::digest(observed)));

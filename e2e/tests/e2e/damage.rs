@@ -196,7 +196,8 @@ impl Clients {
 async fn is_served(client: &reqwest::Client, url: &str) -> Result<bool> {
     let response = client.get(url).send().await.context("the server does not answer")?;
     let status = response.status().as_u16();
-    ensure!(matches!(status, 200 | 404 | 503), "{url} says {status}");
+    // 500 when the damage lands between the check and the first read.
+    ensure!(matches!(status, 200 | 404 | 500 | 503), "{url} says {status}");
     let tag = response.headers().get("etag").and_then(|tag| tag.to_str().ok()).unwrap_or_default().to_owned();
     let Ok(bytes) = response.bytes().await else { return Ok(false) };
     if status != 200 {

@@ -4,25 +4,21 @@ use anyhow::{Result, ensure};
 use weir_e2e::bench;
 use weir_e2e::scene::Scene;
 
-/// Created outputs cost two writes, changed ones one, unchanged ones none; a generator costs a status for the beginning of
-/// its first work and one for each end; the beginning of a short run that only follows its sources is not written. The finalizers were
-/// there before.
+/// Created outputs cost two writes, changed ones one, unchanged ones none; a generator costs a status for the end of each run. That
+/// it has begun is written too when the run takes more than a second, which is up to the machine. The finalizers were there before.
 pub(crate) async fn only_what_changes_is_written(_: Scene) -> Result<()> {
     let (apps, generators) = (12, 3);
     let phases = bench::writes(apps, generators).await?;
     let count = |phase: usize, resource: &str| phases[phase].get(resource).copied().unwrap_or(0);
     let (apps, generators) = (apps as u64, generators as u64);
-    // (phase, writes of outputs, of their status, of the status of generators)
-    let rows = [
-        ("create", apps, apps, 2 * generators),
-        ("one changed", 0, 1, generators),
-        ("all changed", 0, apps, generators),
-    ];
-    for (phase, (name, objects, statuses, ends)) in rows.into_iter().enumerate() {
+    // (phase, writes of outputs, of their status)
+    let rows = [("create", apps, apps), ("one changed", 0, 1), ("all changed", 0, apps)];
+    for (phase, (name, objects, statuses)) in rows.into_iter().enumerate() {
         let found = (count(phase, "externalartifacts"), count(phase, "externalartifacts/status"));
         ensure!(found == (objects, statuses), "{name}: {:?}", phases[phase]);
         ensure!(count(phase, "artifactgenerators") == 0, "{name}: {:?}", phases[phase]);
-        ensure!(count(phase, "artifactgenerators/status") == ends, "{name}: {:?}", phases[phase]);
+        let ends = count(phase, "artifactgenerators/status");
+        ensure!((generators..=2 * generators).contains(&ends), "{name}: {:?}", phases[phase]);
     }
     Ok(())
 }

@@ -215,10 +215,11 @@ fn open_survives_deletion(backend: &dyn Backend) {
     let path = path("front", "a.tar.gz");
     put(&*storage, &path, "c/1", b"0123456789");
     let object = storage.open(&path).unwrap().unwrap();
-    storage.delete(&path).unwrap();
+    assert!(storage.delete(&path).unwrap());
     let mut buffer = [0; 5];
     object.body.read_exact_at(&mut buffer, 5).unwrap();
     assert_eq!(&buffer, b"56789");
+    assert_eq!(object.body.stamp().unwrap(), object.head.stamp, "its bytes are what they were");
 }
 
 fn records_are_durable(backend: &dyn Backend) {

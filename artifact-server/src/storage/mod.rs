@@ -29,7 +29,9 @@ pub use memory::Memory;
 pub use prefix::Prefix;
 pub use record::{Record, RecordError, Stamp};
 pub use retention::Retention;
-pub use store::{DirGuard, EventKind, Filter, Listed, Opened, Put, Stats, Store, StoreEvent, Subscription, Verdict};
+pub use store::{
+    DirGuard, EventKind, Filter, Listed, Looked, Opened, Put, Stats, Store, StoreEvent, Subscription, Verdict,
+};
 
 /// A place that keeps objects, each with a record. Calls block; use them from threads that may.
 ///
@@ -111,7 +113,7 @@ pub struct Object {
 
 /// The bytes of an open object.
 pub trait Body: ReadAt {
-    /// The stamp of the open object now; another than [`Object::head`]'s when somebody touched it meanwhile.
+    /// The stamp of the open object now; another than [`Object::head`]'s when somebody touched its bytes meanwhile. Deleting it is no touch.
     fn stamp(&self) -> io::Result<Stamp>;
 }
 

@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 
 use reqwest::{Client, Method, Response, header::HeaderMap};
+use sha2::{Digest, Sha256};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
-use weir_proto::v1::{Artifact, Caller, GetInfoRequest, SetServingRequest};
+use weir_proto::v1::{Artifact, Caller, GetInfoRequest, RemoveRequest, SetServingRequest};
 
 use crate::{
     builds::{artifact, build_new},
@@ -24,6 +25,24 @@ async fn with_artifact(place: &Place) -> (Server, SocketAddr, Artifact, Vec<u8>)
     let address = server.serving().await;
     let bytes = reqwest::get(format!("http://{address}/{}", artifact.path)).await.unwrap().bytes().await.unwrap();
     (server, address, artifact, bytes.to_vec())
+}
+
+/// A file of twenty megabytes, more than the kernel buffers, and a client that has read only its beginning.
+pub(crate) async fn slow_download(server: &Server, sources: &Sources) -> (TcpStream, Artifact) {
+    let noise = noise(20 << 20);
+    let source = sources.tarball("/noise.tgz", &[("noise", &noise)]);
+    let stored = build_new(server, &source, artifact(0, "noise", "noise")).await;
+    let address = server.serving().await;
+    // A small window, so that the kernel can not take the whole file at once.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(address).await.unwrap();
+    let request = format!("GET /{} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", stored.path);
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut start = [0; 12];
+    stream.read_exact(&mut start).await.unwrap();
+    assert_eq!(&start, b"HTTP/1.1 200");
+    (stream, stored)
 }
 
 async fn send(method: Method, url: &str, headers: &[(&str, &str)]) -> Response {
@@ -251,4 +270,40 @@ async fn the_port_is_open_when_its_leader_says_so_and_stays_so() {
     let server = place.start(&[&flag, "--serve=always"]).await;
     assert!(connects().await);
     assert!(set(&server, caller(), false).await, "nobody closes it");
+}
+
+/// Reads a slow download to its end; the bytes of its body.
+async fn rest_of(mut download: TcpStream) -> std::io::Result<Vec<u8>> {
+    let mut rest = Vec::new();
+    download.read_to_end(&mut rest).await?;
+    let head = rest.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+    Ok(rest.split_off(head))
+}
+
+#[tokio::test]
+async fn a_download_that_runs_survives_the_removal_of_its_file() {
+    let (place, sources) = (Place::new(), Sources::start().await);
+    let server = place.start(&[]).await;
+    let (download, stored) = slow_download(&server, &sources).await;
+    let remove = RemoveRequest { caller: caller(), path: stored.path.clone() };
+    server.storage().remove(remove).await.unwrap();
+    assert!(!place.volume().join(&stored.path).exists());
+    let url = format!("http://{}/{}", server.port("artifacts"), stored.path);
+    assert_eq!(reqwest::get(&url).await.unwrap().status(), 404, "new clients do not get it");
+    let bytes = rest_of(download).await.unwrap();
+    assert_eq!(format!("sha256:{}", hex::encode(Sha256::digest(&bytes))), stored.digest);
+}
+
+#[tokio::test]
+async fn a_download_breaks_off_when_its_file_is_changed() {
+    let (place, sources) = (Place::new(), Sources::start().await);
+    let server = place.start(&[]).await;
+    let (download, stored) = slow_download(&server, &sources).await;
+    let path = place.volume().join(&stored.path);
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"other", 10 << 20).unwrap();
+    // Also when it is removed at once: that must not hide the change.
+    std::fs::remove_file(&path).unwrap();
+    let bytes = rest_of(download).await.unwrap_or_default();
+    assert!(bytes.len() < usize::try_from(stored.size).unwrap(), "{} bytes", bytes.len());
 }

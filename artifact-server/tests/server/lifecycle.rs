@@ -3,16 +3,14 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use rustix::process::Signal;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpSocket, TcpStream},
-};
+use tokio::{io::AsyncReadExt, net::TcpStream};
 use weir_proto::v1::{GetInfoRequest, StatRequest, Verdict, VerifyRequest, build_result::Outcome};
 
 use crate::{
     builds::{artifact, build, build_new, header, published},
+    downloads::slow_download,
     process::{Place, Server},
-    sources::{Sources, noise},
+    sources::Sources,
 };
 
 async fn instance(server: &Server) -> String {
@@ -64,29 +62,11 @@ async fn what_a_crash_left_is_swept() {
     assert!(server.storage().stat(StatRequest { path: stored.path }).await.unwrap().into_inner().exists);
 }
 
-/// A file of twenty megabytes, more than the kernel buffers, and a client that has read only its beginning.
-async fn slow_download(server: &Server, sources: &Sources) -> (TcpStream, usize) {
-    let noise = noise(20 << 20);
-    let source = sources.tarball("/noise.tgz", &[("noise", &noise)]);
-    let stored = build_new(server, &source, artifact(0, "noise", "noise")).await;
-    let address = server.serving().await;
-    // A small window, so that the kernel can not take the whole file at once.
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(4096).unwrap();
-    let mut stream = socket.connect(address).await.unwrap();
-    let request = format!("GET /{} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", stored.path);
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut start = [0; 12];
-    stream.read_exact(&mut start).await.unwrap();
-    assert_eq!(&start, b"HTTP/1.1 200");
-    (stream, usize::try_from(stored.size).unwrap())
-}
-
 #[tokio::test]
 async fn a_download_that_runs_finishes_when_the_server_ends() {
     let (place, sources) = (Place::new(), Sources::start().await);
     let server = place.start(&[]).await;
-    let (mut download, size) = slow_download(&server, &sources).await;
+    let (mut download, stored) = slow_download(&server, &sources).await;
     let address = server.port("artifacts");
     server.signal(Signal::TERM);
     // New clients are refused while the old one reads on.
@@ -96,7 +76,7 @@ async fn a_download_that_runs_finishes_when_the_server_ends() {
     let mut rest = Vec::new();
     download.read_to_end(&mut rest).await.unwrap();
     let head = rest.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
-    assert_eq!(rest.len() - head, size, "all of it");
+    assert_eq!(i64::try_from(rest.len() - head).unwrap(), stored.size, "all of it");
     assert_eq!(server.ended().await, Some(0));
     assert!(!place.socket().exists(), "an orderly end leaves no socket");
 }
@@ -105,7 +85,7 @@ async fn a_download_that_runs_finishes_when_the_server_ends() {
 async fn a_second_signal_ends_it_at_once() {
     let (place, sources) = (Place::new(), Sources::start().await);
     let server = place.start(&[]).await;
-    let (mut download, size) = slow_download(&server, &sources).await;
+    let (mut download, stored) = slow_download(&server, &sources).await;
     server.signal(Signal::TERM);
     while TcpStream::connect(server.port("artifacts")).await.is_ok() {
         tokio::task::yield_now().await;
@@ -114,7 +94,7 @@ async fn a_second_signal_ends_it_at_once() {
     assert_eq!(server.ended().await, Some(1));
     let mut rest = Vec::new();
     let _ = download.read_to_end(&mut rest).await;
-    assert!(rest.len() < size, "cut off");
+    assert!(i64::try_from(rest.len()).unwrap() < stored.size, "cut off");
 }
 
 #[tokio::test]

@@ -9,7 +9,8 @@ use super::super::{Body, Head, Object, Stamp};
 use super::folder::Folder;
 use crate::tree::ReadAt;
 
-struct OpenFile(File);
+/// An open file, and its stat when it was opened.
+struct OpenFile(File, Stat);
 
 impl ReadAt for OpenFile {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
@@ -19,13 +20,21 @@ impl ReadAt for OpenFile {
 
 impl Body for OpenFile {
     fn stamp(&self) -> io::Result<Stamp> {
-        Ok(stamp(&rustix::fs::fstat(&self.0)?))
+        let now = rustix::fs::fstat(&self.0)?;
+        Ok(stamp(if only_unlinked(&self.1, &now) { &self.1 } else { &now }))
     }
 }
 
 pub(super) fn open(folder: &Folder, name: &str) -> io::Result<Option<Object>> {
     let found = folder.open_file(name)?;
-    Ok(found.map(|(file, stat)| Object { head: head(&stat), body: Arc::new(OpenFile(file)) }))
+    Ok(found.map(|(file, stat)| Object { head: head(&stat), body: Arc::new(OpenFile(file, stat)) }))
+}
+
+/// Whether nothing has happened to an open file but that it lost a name, as collection takes it away. That moves the change time too, and must
+/// not end the downloads that run.
+fn only_unlinked(opened: &Stat, now: &Stat) -> bool {
+    let what = |stat: &Stat| (stat.st_ino, stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
+    now.st_nlink < opened.st_nlink && what(opened) == what(now)
 }
 
 pub(super) fn head(stat: &Stat) -> Head {

@@ -36,7 +36,7 @@ pub use collect::{Filter, Listed};
 pub use events::{EventKind, StoreEvent, Subscription};
 pub use lock::DirGuard;
 pub use put::Put;
-pub use verify::{Opened, Verdict};
+pub use verify::{Looked, Opened, Verdict};
 
 use events::Events;
 use index::{Entry, Index, State};

@@ -40,6 +40,17 @@ pub struct Opened {
     pub body: Arc<dyn Body>,
 }
 
+/// What a look at a file says without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Looked<T> {
+    /// There is none, or none that may be served.
+    Missing,
+    /// Its stamp has not moved: its bytes are good.
+    Good(T),
+    /// Somebody touched it: it has to be hashed before it is served.
+    Touched,
+}
+
 impl Store {
     /// Looks at the stamp first and hashes only when it has moved. A file with wrong bytes is taken out of service, removed and
     /// reported as an event. A good one counts as returned to its caller.
@@ -65,16 +76,25 @@ impl Store {
     /// Opens a file to serve it. `None` when there is none, or none that may be served. A file whose stamp has moved since it was
     /// last hashed is hashed first, through the same handle that is returned; that can take a while for a big one.
     pub fn open_verified(&self, path: &ArtifactPath) -> Result<Option<Opened>, StorageError> {
-        let Some(known) = self.index.get(path) else { return Ok(None) };
-        if let (Some(record), Some(object)) = (known.record(), self.storage.open(path)?)
-            && record.stamp == object.head.stamp
-        {
-            return Ok(Some(opened(record, object)));
+        match self.open_untouched(path)? {
+            Looked::Missing => return Ok(None),
+            Looked::Good(opened) => return Ok(Some(opened)),
+            Looked::Touched => {}
         }
         let _one = self.stripes.lock(path.dir());
         Ok(match self.examine(path)? {
             Finding::Intact(record, object) => Some(opened(&record, object)),
             Finding::Missing | Finding::Corrupted => None,
+        })
+    }
+
+    /// Opens a file to serve it, unless it has to be hashed first. Never takes long. A file that is gone counts as touched, so that the
+    /// loss is noted by [`Store::open_verified`].
+    pub fn open_untouched(&self, path: &ArtifactPath) -> Result<Looked<Opened>, StorageError> {
+        let Some(known) = self.index.get(path) else { return Ok(Looked::Missing) };
+        Ok(match (known.record(), self.storage.open(path)?) {
+            (Some(record), Some(object)) if record.stamp == object.head.stamp => Looked::Good(opened(record, object)),
+            _ => Looked::Touched,
         })
     }
 

@@ -1,26 +1,21 @@
 //! The source cache: one download per digest, however many ask.
 
 use std::{
-    collections::HashMap,
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
 };
 
-use futures::{
-    FutureExt as _,
-    future::{BoxFuture, Shared, WeakShared},
-};
 use parking_lot::Mutex;
-use reqwest::Url;
 use weir_proto::Digest;
 
 use super::{
-    Fetched, Limits, Source, SourceError, SourceRequest, Waits,
+    Fetched, Limits, Pace, Source, SourceError, SourceRequest, Waits,
     fetch::{Fetcher, Target, resolve},
+    flights::{Flight, Flights, Landed, Lane},
+    retry::{Failed, with_retries},
     shelf::Shelf,
 };
 
@@ -40,13 +35,14 @@ pub struct CacheSettings {
     pub http_retry: u32,
     /// Waits between retries.
     pub waits: Waits,
-    /// Longest wait for the next piece of a response. There is no limit on a whole download.
-    pub idle_timeout: Duration,
+    /// How slow a download may be.
+    pub pace: Pace,
+    /// Downloads at a time. Each takes a thread that may block, and some MiB of memory for the pieces that wait to be unpacked.
+    pub at_once: usize,
 }
 
 impl CacheSettings {
-    /// A cache in `folder` of `max_bytes` and the other settings at their defaults: 500 000 entries, 9 retries,
-    /// 30 s for a piece.
+    /// A cache in `folder` of `max_bytes` and the other settings at their defaults: 500 000 entries, 9 retries, 16 downloads at a time.
     pub fn new(folder: impl Into<PathBuf>, max_bytes: u64) -> Self {
         let max_entries = 500_000;
         let limits = Limits::for_cache(max_bytes, max_entries);
@@ -57,7 +53,8 @@ impl CacheSettings {
             limits,
             http_retry: 9,
             waits: Waits::default(),
-            idle_timeout: Duration::from_secs(30),
+            pace: Pace::default(),
+            at_once: 16,
         }
     }
 }
@@ -96,6 +93,7 @@ struct Inner {
     shelf: Arc<Shelf>,
     fetcher: Fetcher,
     http_retry: u32,
+    waits: Waits,
     flights: Mutex<Flights>,
     hits: AtomicU64,
     misses: AtomicU64,
@@ -104,30 +102,12 @@ struct Inner {
     failures: AtomicU64,
 }
 
-/// A download that all who wait for it drive together. It ends early only when all of them have gone.
-type Download = Shared<BoxFuture<'static, Result<Arc<Source>, SourceError>>>;
-
-#[derive(Debug, Default)]
-struct Flights {
-    by_digest: HashMap<Digest, Flight>,
-    /// Tells a flight from a later one of the same digest.
-    started: u64,
-}
-
-#[derive(Debug)]
-struct Flight {
-    id: u64,
-    url: Url,
-    /// Weak, so that the map does not keep a download alive that nobody waits for.
-    download: WeakShared<BoxFuture<'static, Result<Arc<Source>, SourceError>>>,
-}
-
 /// How a request gets its source.
 enum Way {
     Kept(Arc<Source>),
-    Started(Download),
-    /// Joined a download; whether it goes to the very URL that was asked for.
-    Joined(Download, bool),
+    Started(Flight),
+    /// Another request has started it.
+    Joined(Flight),
 }
 
 impl SourceCache {
@@ -141,6 +121,7 @@ impl SourceCache {
             shelf: Shelf::new(settings.max_bytes, settings.max_entries),
             fetcher: Fetcher::new(&settings)?,
             http_retry: settings.http_retry,
+            waits: settings.waits,
             flights: Mutex::default(),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
@@ -151,32 +132,22 @@ impl SourceCache {
     }
 
     /// Gets a source: from the cache, from a download that is running, or by a new one. A failure is reported to all who wait
-    /// for that download, and not remembered. Dropping the call spares the download as long as others wait for it.
+    /// for that URL, and not remembered. Dropping the call spares the download as long as others wait for it.
     pub async fn get(&self, request: &SourceRequest) -> Result<Fetched, SourceError> {
         let target = Target {
             url: resolve(&request.url, request.source_host.as_deref())?,
             digest: digest(&request.digest)?,
             retries: request.http_retry.unwrap_or(self.0.http_retry),
         };
-        loop {
-            match self.way(&target) {
-                Way::Kept(source) => {
-                    self.0.hits.fetch_add(1, Relaxed);
-                    return Ok(Fetched { source, downloaded: false });
-                }
-                Way::Started(download) => {
-                    self.0.misses.fetch_add(1, Relaxed);
-                    return download.await.map(|source| Fetched { source, downloaded: true });
-                }
-                Way::Joined(download, same_url) => {
-                    self.0.shared.fetch_add(1, Relaxed);
-                    match download.await {
-                        Ok(source) => return Ok(Fetched { source, downloaded: false }),
-                        Err(error) if same_url => return Err(error),
-                        // Another URL failed. That says nothing about this one, which has its turn now.
-                        Err(_) => {}
-                    }
-                }
+        match self.way(&target) {
+            Way::Kept(source) => {
+                self.0.hits.fetch_add(1, Relaxed);
+                Ok(Fetched { source, downloaded: false })
+            }
+            Way::Started(flight) => flight.await.map(|(source, downloaded)| Fetched { source, downloaded }),
+            Way::Joined(flight) => {
+                self.0.shared.fetch_add(1, Relaxed);
+                flight.await.map(|(source, _)| Fetched { source, downloaded: false })
             }
         }
     }
@@ -185,8 +156,7 @@ impl SourceCache {
     pub fn stats(&self) -> CacheStats {
         let inner = &self.0;
         let (bytes, entries, sources, evictions) = inner.shelf.figures();
-        let flights = inner.flights.lock();
-        let in_flight = flights.by_digest.values().filter(|flight| flight.download.upgrade().is_some()).count() as u64;
+        let in_flight = inner.flights.lock().digests();
         CacheStats {
             hits: inner.hits.load(Relaxed),
             misses: inner.misses.load(Relaxed),
@@ -201,44 +171,68 @@ impl SourceCache {
         }
     }
 
-    /// Decides under one lock, so that no digest is downloaded twice at a time.
+    /// Decides under one lock, so that nothing is downloaded that is kept or on its way.
     fn way(&self, target: &Target) -> Way {
         let mut flights = self.0.flights.lock();
         if let Some(source) = self.0.shelf.get(&target.digest) {
             return Way::Kept(source);
         }
-        let flight = flights.by_digest.get(&target.digest);
-        if let Some((download, same_url)) =
-            flight.and_then(|flight| Some((flight.download.upgrade()?, flight.url == target.url)))
-        {
-            return Way::Joined(download, same_url);
+        match flights.find(target) {
+            Some(flight) => Way::Joined(flight),
+            None => Way::Started(flights.start(target, |id, lane| Arc::clone(&self.0).fly(target.clone(), id, lane))),
         }
-        // Those that all have left are swept here.
-        flights.by_digest.retain(|_, flight| flight.download.upgrade().is_some());
-        flights.started += 1;
-        let id = flights.started;
-        let download = Arc::clone(&self.0).fly(target.clone(), id).boxed().shared();
-        if let Some(weak) = download.downgrade() {
-            flights.by_digest.insert(target.digest.clone(), Flight { id, url: target.url.clone(), download: weak });
-        }
-        Way::Started(download)
     }
 }
 
 impl Inner {
-    /// Downloads, then puts the source on the shelf and ends the flight in one step.
-    async fn fly(self: Arc<Self>, target: Target, id: u64) -> Result<Arc<Source>, SourceError> {
-        let result = self.fetcher.fetch(&target, &self.shelf).await.map(Arc::new);
-        let counter = if result.is_ok() { &self.downloads } else { &self.failures };
-        counter.fetch_add(1, Relaxed);
-        let mut flights = self.flights.lock();
-        if let Ok(source) = &result {
-            self.shelf.put(target.digest.clone(), Arc::clone(source));
+    /// Gets a source from one URL, with retries, unless a flight to another URL brings it first.
+    async fn fly(self: Arc<Self>, target: Target, id: u64, lane: Arc<Lane>) -> Result<Landed, SourceError> {
+        let began = AtomicBool::new(false);
+        let what = format!("GET {}", target.url);
+        let tries = with_retries(what, target.retries, self.waits, || self.attempt(&target, &lane, &began));
+        let elsewhere = async {
+            lane.arrived().await;
+            match self.shelf.get(&target.digest) {
+                Some(source) => source,
+                // It is evicted already: back to the own tries.
+                None => std::future::pending().await,
+            }
+        };
+        let result = tokio::select! {
+            biased;
+            result = tries => result,
+            source = elsewhere => Ok((source, false)),
+        };
+        if result.is_err() {
+            self.failures.fetch_add(1, Relaxed);
         }
-        if flights.by_digest.get(&target.digest).is_some_and(|flight| flight.id == id) {
-            flights.by_digest.remove(&target.digest);
-        }
+        self.flights.lock().end(&target.digest, id);
         result
+    }
+
+    /// One try, alone among all flights to this digest. What it brings is on the shelf before another may try.
+    async fn attempt(&self, target: &Target, lane: &Lane, began: &AtomicBool) -> Result<Landed, Failed> {
+        let first = !began.swap(true, Relaxed);
+        let _turn = match lane.try_enter() {
+            Some(turn) => turn,
+            None => {
+                if first {
+                    self.shared.fetch_add(1, Relaxed);
+                }
+                lane.enter().await
+            }
+        };
+        if let Some(source) = self.shelf.get(&target.digest) {
+            return Ok((source, false));
+        }
+        if first {
+            self.misses.fetch_add(1, Relaxed);
+        }
+        let source = Arc::new(self.fetcher.attempt(target, &self.shelf).await?);
+        self.downloads.fetch_add(1, Relaxed);
+        self.shelf.put(target.digest.clone(), Arc::clone(&source));
+        lane.announce();
+        Ok((source, true))
     }
 }
 

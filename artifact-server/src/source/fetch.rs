@@ -9,20 +9,19 @@ use reqwest::{Response, StatusCode, Url, header::RETRY_AFTER, redirect};
 use tokio::{
     sync::{Semaphore, mpsc},
     task::{JoinError, JoinHandle},
+    time::Instant,
 };
 use weir_proto::Digest;
 
 use super::{
-    CacheSettings, Limits, Source, SourceError, Waits,
+    CacheSettings, Limits, Source, SourceError,
     feed::pipe,
-    retry::{Failed, Verdict, judge, retry_after, with_retries},
+    pace::{Pace, Watched},
+    retry::{Failed, Verdict, judge, retry_after},
     shelf::Shelf,
     unpack::unpack,
 };
 use crate::hash::Hasher;
-
-/// Downloads at a time. Each takes some MiB of memory for the pieces that wait to be unpacked.
-const AT_ONCE: usize = 16;
 
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -33,7 +32,7 @@ pub(super) struct Fetcher {
     client: reqwest::Client,
     folder: PathBuf,
     limits: Limits,
-    waits: Waits,
+    pace: Pace,
     /// One for each download that may run. Waiting for one is safe: a download that runs waits for nobody's source.
     turns: Semaphore,
 }
@@ -53,25 +52,26 @@ impl Fetcher {
         let client = reqwest::Client::builder()
             .redirect(redirect::Policy::none())
             .connect_timeout(CONNECT)
-            .read_timeout(settings.idle_timeout)
+            .read_timeout(settings.pace.window)
             .user_agent(concat!("weir-artifact-server/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| SourceError::Storage(format!("no HTTP client: {}", chain(&error))))?;
-        let CacheSettings { folder, limits, waits, .. } = settings;
-        Ok(Self { client, folder: folder.clone(), limits: *limits, waits: *waits, turns: Semaphore::new(AT_ONCE) })
+        let CacheSettings { folder, limits, pace, at_once, .. } = settings;
+        Ok(Self { client, folder: folder.clone(), limits: *limits, pace: *pace, turns: Semaphore::new(*at_once) })
     }
 
-    /// Downloads, verifies and unpacks a source, with retries.
-    pub(super) async fn fetch(&self, target: &Target, shelf: &Arc<Shelf>) -> Result<Source, SourceError> {
-        let what = format!("GET {}", target.url);
-        with_retries(what, target.retries, self.waits, || self.attempt(target, shelf)).await
-    }
-
-    async fn attempt(&self, target: &Target, shelf: &Arc<Shelf>) -> Result<Source, Failed> {
+    /// Tries once to download, verify and unpack a source.
+    pub(super) async fn attempt(&self, target: &Target, shelf: &Arc<Shelf>) -> Result<Source, Failed> {
         // Given back between tries, so that a server that is away does not hold up the others.
         let _turn = self.turns.acquire().await;
-        let response = self.open(&target.url).await?;
-        self.receive(response, &target.digest, shelf).await
+        let attempt = async {
+            let response = self.open(&target.url).await?;
+            self.receive(response, &target.digest, shelf).await
+        };
+        match tokio::time::timeout(self.pace.longest, attempt).await {
+            Ok(result) => result,
+            Err(_) => Err(slow(format!("it was not finished after {:?}", self.pace.longest))),
+        }
     }
 
     /// Asks for the body.
@@ -106,8 +106,14 @@ impl Fetcher {
         let mut unpacking = Unpacking::Running(sender, task);
         let (mut hash, mut size) = (Hasher::new(digest.algorithm()), 0);
         let mut body = response.bytes_stream();
-        while let Some(piece) = body.next().await {
+        let mut watched = Watched::new(self.pace);
+        loop {
+            let asked = Instant::now();
+            let Some(piece) = body.next().await else { break };
             let piece = piece.map_err(|error| transport(&error.without_url()))?;
+            if !watched.took(piece.len(), asked.elapsed()) {
+                return Err(slow(format!("fewer than {} bytes came in {:?}", self.pace.least, self.pace.window)));
+            }
             size += piece.len() as u64;
             self.check_size(size)?;
             hash.update(&piece);
@@ -177,6 +183,11 @@ impl Unpacking {
 
 fn ended(joined: Result<Result<Source, SourceError>, JoinError>) -> Result<Source, SourceError> {
     joined.unwrap_or_else(|error| Err(SourceError::Storage(format!("unpacking ended early: {error}"))))
+}
+
+/// The server is there, but a download from it would keep others from theirs.
+fn slow(what: String) -> Failed {
+    Failed::ForNow { cause: format!("the download is too slow: {what}"), retry_after: None }
 }
 
 /// A request that got no answer, or only part of one. All of these are tried again but for requests that can not be made.

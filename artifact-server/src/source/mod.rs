@@ -15,10 +15,12 @@ mod corpus;
 mod error;
 mod feed;
 mod fetch;
+mod flights;
 mod header;
 mod limits;
 mod member;
 mod name;
+mod pace;
 mod pax;
 mod retry;
 mod shelf;
@@ -28,6 +30,7 @@ mod unpack;
 pub use cache::{CacheSettings, CacheStats, SourceCache};
 pub use error::SourceError;
 pub use limits::{Limits, MAX_DEPTH};
+pub use pace::Pace;
 pub use retry::Waits;
 
 /// What to fetch.

@@ -6,7 +6,10 @@ use backon::{BackoffBuilder as _, ExponentialBuilder};
 
 use super::SourceError;
 
-/// Waits between tries: the first, doubled each time, up to the longest. A server's `Retry-After` replaces one wait.
+/// The longest wait that a server may ask for. Builds wait for their sources, so one that asks for hours is asked again sooner.
+const LONGEST_ASKED: Duration = Duration::from_secs(60);
+
+/// Waits between tries: the first, doubled each time, up to the longest. A server's `Retry-After` replaces one wait, up to a minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Waits {
     /// Before the first retry.
@@ -85,7 +88,7 @@ pub(super) async fn with_retries<T, F: Future<Output = Result<T, Failed>>>(
             Ok(result) => return Ok(result),
             Err(Failed::ForGood(error)) => return Err(error),
             Err(Failed::ForNow { cause, retry_after }) => {
-                (cause, schedule.next().map(|wait| retry_after.unwrap_or(wait)))
+                (cause, schedule.next().map(|wait| retry_after.map_or(wait, |asked| asked.min(LONGEST_ASKED))))
             }
         };
         let Some(wait) = wait else {
@@ -168,8 +171,11 @@ mod tests {
         let (result, times) = attempts_at(9, &[None, None]).await;
         assert_eq!((result, times), (Ok(()), vec![0, 5, 15]), "§9: it works at the third try");
 
-        let (result, times) = attempts_at(9, &[None, Some(100), Some(0), None]).await;
-        assert_eq!((result, times), (Ok(()), vec![0, 5, 105, 105, 135]), "§9: Retry-After replaces one wait each");
+        let (result, times) = attempts_at(9, &[None, Some(40), Some(0), None]).await;
+        assert_eq!((result, times), (Ok(()), vec![0, 5, 45, 45, 75]), "§9: Retry-After replaces one wait each");
+
+        let (result, times) = attempts_at(9, &[Some(60), Some(61), Some(u64::MAX)]).await;
+        assert_eq!((result, times), (Ok(()), vec![0, 60, 120, 180]), "but for no more than a minute");
 
         let (result, times) = attempts_at(0, &[None; 20]).await;
         assert_eq!(times, [0], "§9: no retries");

@@ -34,7 +34,8 @@ pub(super) fn unpack(
     let gunzip = Gunzip { decoder: MultiGzDecoder::new(input), decoded: 0, max: limits.uncompressed_bytes };
     let mut members = Members::new(BufReader::with_capacity(BUFFER, gunzip));
     let (spool, writer) = Writer::create(folder, charge).map_err(|error| SourceError::storage(&error))?;
-    let mut index = Index { spool, writer, limits, places: HashMap::new(), entries: Vec::new(), skipped_links: 0 };
+    let mut index =
+        Index { spool, writer, limits, places: HashMap::new(), entries: Vec::new(), bytes: 0, skipped_links: 0 };
     let (mut count, mut last) = (0, Vec::new());
     while let Some(member) = members.next().map_err(|error| about(stream_error(error, &last), &last))? {
         count += 1;
@@ -55,6 +56,8 @@ struct Index<'a> {
     /// Where a path is in `entries`.
     places: HashMap<TreePath, usize>,
     entries: Vec<Entry>,
+    /// Sum of the sizes of all files as they come, hard links too.
+    bytes: u64,
     skipped_links: u64,
 }
 
@@ -70,6 +73,7 @@ impl Index<'_> {
             Admitted::File { path, executable } => {
                 self.spool.charge.grow_bytes(member.size)?;
                 let file = self.spool_file(members, member, executable)?;
+                self.count(file.size)?;
                 self.place(path, Node::File(file), member)
             }
             Admitted::HardLink { path, target } => {
@@ -81,9 +85,22 @@ impl Index<'_> {
                     )));
                 };
                 let file = file.clone();
+                self.count(file.size)?;
                 self.place(path, Node::File(file), member)
             }
         }
+    }
+
+    /// Counts the size of a file. A hard link counts as the file that it names: it takes no room here, but it does in every artifact.
+    fn count(&mut self, size: u64) -> Result<(), SourceError> {
+        self.bytes = self.bytes.saturating_add(size);
+        let max = self.limits.uncompressed_bytes;
+        if self.bytes <= max {
+            return Ok(());
+        }
+        let text =
+            format!("takes the files of the source over {max} bytes, hard links included; raise --source-max-size");
+        Err(SourceError::TooLarge(text))
     }
 
     /// Copies the content of the current member to the spool and hashes it on the way.

@@ -27,6 +27,8 @@ enum End {
     Endless,
     /// Nothing more comes, and the connection stays open.
     Stall,
+    /// A byte comes now and then.
+    Trickle,
 }
 
 impl Reply {
@@ -56,6 +58,11 @@ impl Reply {
     /// 200 and the first bytes of a body; the rest never comes.
     pub(crate) fn stall(body: &[u8], length: usize) -> Self {
         Self { end: End::Stall, ..Self::reset(body, length) }
+    }
+
+    /// 200 and a body of which a byte comes now and then.
+    pub(crate) fn trickle(body: &[u8]) -> Self {
+        Self { end: End::Trickle, ..Self::ok(body) }
     }
 
     /// 200 and a body that goes on for ever.
@@ -160,9 +167,18 @@ async fn serve(
     if let Some(mut gate) = reply.gate {
         let _ = gate.wait_for(|open| *open).await;
     }
+    if reply.end == End::Trickle {
+        let head = reply.bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap_or_default() + 4;
+        stream.write_all(&reply.bytes[..head]).await?;
+        for byte in &reply.bytes[head..] {
+            stream.write_u8(*byte).await?;
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        return stream.shutdown().await;
+    }
     stream.write_all(&reply.bytes).await?;
     match reply.end {
-        End::Close => stream.shutdown().await,
+        End::Close | End::Trickle => stream.shutdown().await,
         End::Reset => stream.set_zero_linger(),
         End::Stall => std::future::pending().await,
         End::Endless => loop {

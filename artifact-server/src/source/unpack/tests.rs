@@ -265,6 +265,20 @@ fn refused_trees() -> Vec<Row> {
                 r#"source is too large: tar entry "big" needs more than all 1048576 bytes of the source cache; raise --source-cache-size"#,
             ),
         ),
+        (
+            "faults 29 hard links count as the files they name",
+            vec![file("big", &[7; 400_000]), link(b'1', "l", "big"), link(b'1', "m", "big")],
+            Err(
+                r#"source is too large: tar entry "m" takes the files of the source over 1048576 bytes, hard links included; raise --source-max-size"#,
+            ),
+        ),
+        (
+            "faults 29 files behind hard links count too",
+            vec![file("big", &[7; 500_000]), link(b'1', "l", "big"), file("n", &[7; 100_000])],
+            Err(
+                r#"source is too large: tar entry "n" takes the files of the source over 1048576 bytes, hard links included; raise --source-max-size"#,
+            ),
+        ),
     ]
 }
 

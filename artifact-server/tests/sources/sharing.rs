@@ -1,0 +1,125 @@
+//! Who shares a download with whom.
+
+use std::time::Duration;
+
+use weir_artifact_server::source::{CacheSettings, SourceError, Waits};
+
+use crate::{
+    server::{Gate, Reply, Server},
+    setup::{Scene, cache, noise, request, small, tarball, until},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_callers_share_one_download() {
+    let gate = Gate::default();
+    let reply = Reply::ok(&small()).behind(&gate);
+    let scene = Scene::of_two(&small(), reply.clone(), reply).await;
+    let calls: Vec<_> = (0..100).map(|_| scene.call(&scene.target)).collect();
+    until(&scene.cache, "99 wait for one", |stats| (stats.misses, stats.shared, stats.in_flight) == (1, 99, 1)).await;
+    gate.open();
+    let mut downloaded = 0;
+    for call in calls {
+        downloaded += u32::from(call.await.unwrap().unwrap());
+    }
+    assert_eq!((downloaded, scene.server.requests().len()), (1, 1));
+    assert_eq!((scene.cache.stats().downloads, scene.cache.stats().in_flight), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_reaches_all_who_wait_and_is_forgotten() {
+    let gate = Gate::default();
+    let missing = Reply::status("404 Not Found").behind(&gate);
+    let scene = Scene::of_two(&small(), missing, Reply::ok(&small())).await;
+    let first = scene.call(&scene.target);
+    until(&scene.cache, "the first has started", |stats| stats.misses == 1).await;
+    let waiting = scene.call(&scene.target);
+    let elsewhere = scene.call(&scene.at("/elsewhere"));
+    until(&scene.cache, "two wait", |stats| stats.shared == 2).await;
+    gate.open();
+    assert_eq!(first.await.unwrap(), Err(SourceError::NotFound));
+    assert_eq!(waiting.await.unwrap(), Err(SourceError::NotFound));
+    assert_eq!(elsewhere.await.unwrap(), Ok(true), "another URL has its own turn");
+    assert_eq!(scene.server.requests(), ["/x", "/elsewhere"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_leaves_spares_the_others() {
+    let gate = Gate::default();
+    let reply = Reply::ok(&small()).behind(&gate);
+    let scene = Scene::of_two(&small(), reply.clone(), reply).await;
+    let starter = scene.call(&scene.target);
+    until(&scene.cache, "started", |stats| stats.misses == 1).await;
+    let other = scene.call(&scene.target);
+    until(&scene.cache, "joined", |stats| stats.shared == 1).await;
+    starter.abort();
+    assert!(starter.await.unwrap_err().is_cancelled());
+    assert_eq!(scene.cache.stats().in_flight, 1);
+    gate.open();
+    assert_eq!(other.await.unwrap(), Ok(false));
+    assert_eq!(scene.server.requests().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_ends_with_its_last_waiter() {
+    let noise = noise(1 << 20, 3);
+    let bytes = tarball(&[("a", b"1"), ("noise", &noise)]);
+    let scene = Scene::of_two(&bytes, Reply::stall(&bytes, 500_000), Reply::ok(&bytes)).await;
+    let call = scene.call(&scene.target);
+    until(&scene.cache, "unpacking has begun", |stats| stats.bytes > 1 << 20).await;
+    call.abort();
+    assert!(call.await.unwrap_err().is_cancelled());
+    until(&scene.cache, "nothing is left", |stats| (stats.in_flight, stats.bytes, stats.entries) == (0, 0, 0)).await;
+    assert!(scene.cache.get(&scene.target).await.unwrap().downloaded);
+    assert_eq!(scene.server.requests().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixteen_downloads_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = cache(folder.path(), |_| {});
+    let tarballs: Vec<Vec<u8>> = (0..20).map(|n: u32| tarball(&[("a", &n.to_le_bytes())])).collect();
+    let gate = Gate::default();
+    let replies: Vec<Reply> = tarballs.iter().map(|tarball| Reply::ok(tarball).behind(&gate)).collect();
+    let server = Server::start(move |_, path| replies[path[1..].parse::<usize>().unwrap()].clone()).await;
+    let calls: Vec<_> = tarballs
+        .iter()
+        .enumerate()
+        .map(|(n, tarball)| {
+            let (cache, target) = (cache.clone(), request(&server, &format!("/{n}"), tarball));
+            tokio::spawn(async move { cache.get(&target).await.map(drop) })
+        })
+        .collect();
+    until(&cache, "all have started", |stats| stats.in_flight == 20).await;
+    until(&cache, "sixteen have asked", |_| server.requests().len() >= 16).await;
+    assert_eq!(server.requests().len(), 16);
+    gate.open();
+    for call in calls {
+        assert_eq!(call.await.unwrap(), Ok(()));
+    }
+    assert_eq!((server.requests().len(), cache.stats().downloads), (20, 20));
+}
+
+// One URL fails again and again, with long waits between its tries. Nobody else has to sit them out.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_url_does_not_wait_for_the_retries_of_the_first() {
+    let (gate, hour) = (Gate::default(), Duration::from_secs(3600));
+    let (away, good) = (Reply::status("500 Oops").behind(&gate), Reply::ok(&small()));
+    let patient = |settings: &mut CacheSettings| settings.waits = Waits { first: hour, longest: hour };
+    let reply = move |_, path: &str| if path == "/x" { away.clone() } else { good.clone() };
+    let scene = Scene::new(&small(), patient, reply).await;
+    let first = scene.call(&scene.target);
+    until(&scene.cache, "the first has started", |stats| stats.misses == 1).await;
+    let others = [scene.call(&scene.at("/other")), scene.call(&scene.at("/other"))];
+    until(&scene.cache, "two wait", |stats| stats.shared == 2).await;
+    assert_eq!(scene.cache.stats().in_flight, 1, "nothing is downloaded twice at a time");
+    gate.open();
+    let mut downloaded = 0;
+    for call in others {
+        downloaded += u32::from(call.await.unwrap().unwrap());
+    }
+    assert_eq!(downloaded, 1);
+    assert_eq!(first.await.unwrap(), Ok(false), "and the first takes what they brought");
+    assert_eq!(scene.server.requests(), ["/x", "/other"]);
+    let stats = scene.cache.stats();
+    assert_eq!((stats.misses, stats.downloads, stats.failures, stats.in_flight), (2, 1, 0, 0));
+}

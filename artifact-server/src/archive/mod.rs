@@ -26,9 +26,35 @@ const LEVEL: u32 = 6;
 /// Writes the tree as a gzip-compressed tar: level 6, no name, no time. Equal trees give equal bytes, for any thread count and
 /// order of arrival. Fails when a content is shorter than its entry says, naming the file, and when `out` fails.
 pub fn pack(tree: &Tree, out: &mut dyn Write) -> io::Result<()> {
-    let mut blocks = Blocks::new(Gzip::new(out)?);
+    pack_unless(tree, out, &|| false)
+}
+
+/// As [`pack`], but fails with `ConnectionAborted` once `cancelled` says so. It is asked before each piece that is compressed: what comes
+/// out may be far less than what goes in.
+pub fn pack_unless(tree: &Tree, out: &mut dyn Write, cancelled: &dyn Fn() -> bool) -> io::Result<()> {
+    let mut blocks = Blocks::new(Wanted { inner: Gzip::new(out)?, cancelled });
     pack_tar(tree, &mut blocks)?;
-    blocks.finish()?.finish()
+    blocks.finish()?.inner.finish()
+}
+
+/// Writes as long as somebody waits for it.
+struct Wanted<'a, W> {
+    inner: W,
+    cancelled: &'a dyn Fn() -> bool,
+}
+
+impl<W: Write> Write for Wanted<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if (self.cancelled)() {
+            // Not `Interrupted`: that one is tried again by those who write.
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the call was cancelled"));
+        }
+        self.inner.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
 }
 
 /// Writes the tree as a tar. The first entry is the root, named `.`; directories have no trailing slash, mode 0750; files 0600, or 0700

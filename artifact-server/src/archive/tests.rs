@@ -277,3 +277,24 @@ fn the_compressor_sees_blocks_of_one_size() {
     }
     assert_eq!(blocks.finish().unwrap().0, [CHUNK, CHUNK, CHUNK, 704]);
 }
+
+#[test]
+fn packing_ends_when_it_is_cancelled() {
+    use std::cell::Cell;
+    // Zeros: a megabyte of them is a kilobyte of archive, so what comes out says nothing about how far it is.
+    let zeros = vec![0; 4 << 20];
+    let content = Content::Spooled(Arc::new(Spool(zeros)), 0);
+    let file = File { executable: false, size: 4 << 20, sha256: [0; 32], content };
+    let tree = Tree::from_entries(vec![Entry { path: TreePath::new(b"zeros").unwrap(), node: Node::File(file) }]);
+    let tree = tree.unwrap();
+    let asked = Cell::new(0);
+    let cancelled = || {
+        asked.set(asked.get() + 1);
+        asked.get() > 3
+    };
+    let error = pack_unless(&tree, &mut io::sink(), &cancelled).unwrap_err();
+    assert_eq!((error.to_string().as_str(), asked.get()), ("the call was cancelled", 4), "at the fourth of 65 pieces");
+    let mut out = Vec::new();
+    pack_unless(&tree, &mut out, &|| false).unwrap();
+    assert!(out == packed(&tree));
+}

@@ -12,15 +12,15 @@ use crate::tree::{
 };
 
 /// One operation at work.
-pub(super) struct Copy<'a> {
+pub(super) struct Copy<'a, 'bounds> {
     pub(super) source: &'a Tree,
     pub(super) alias: &'a str,
     pub(super) to: Destination<'a>,
     pub(super) excludes: Excludes,
-    pub(super) stage: &'a mut Stage,
+    pub(super) stage: &'a mut Stage<'bounds>,
 }
 
-impl Copy<'_> {
+impl Copy<'_, '_> {
     /// Copies what the text behind `@<alias>/` names.
     pub(super) fn run(&mut self, text: &str) -> Result<(), CopyError> {
         if is_glob(text) { self.glob(text) } else { self.path(text) }
@@ -73,18 +73,24 @@ impl Copy<'_> {
 
     /// A pattern: each match goes to its place, see [`glob_destination`].
     fn glob(&mut self, pattern: &str) -> Result<(), CopyError> {
-        let mut matches =
-            glob::find(self.source, pattern).map_err(|BadPattern| CopyError::BadGlob(pattern.to_owned()))?;
+        let found = glob::find(self.source, pattern).map_err(|BadPattern| CopyError::BadGlob(pattern.to_owned()))?;
         let (text, alias) = (pattern.to_owned(), self.alias.to_owned());
-        if matches.is_empty() {
+        if found.is_empty() {
             return Err(CopyError::NoMatch { pattern: text, alias });
         }
         self.excludes.select(Some(literal_prefix(pattern).as_bytes()));
-        matches.retain(|path| !self.excludes.matches(path));
+        let mut matches = Vec::with_capacity(found.len());
+        for path in found {
+            self.stage.step()?;
+            if !self.excludes.matches(&path) {
+                matches.push(path);
+            }
+        }
         if matches.is_empty() {
             return Err(CopyError::AllExcluded { pattern: text, alias });
         }
         for path in &matches {
+            self.stage.step()?;
             let to = glob_destination(pattern, path);
             self.copy_match(path, to).map_err(|cause| CopyError::Match {
                 path: path.to_string(),
@@ -112,6 +118,7 @@ impl Copy<'_> {
         let mut entries = &self.source.entries()[range];
         while let Some((entry, rest)) = entries.split_first() {
             entries = rest;
+            self.stage.step()?;
             if self.excludes.matches(&entry.path) {
                 let beneath = entries.partition_point(|below| below.path.is_within(&entry.path));
                 entries = &entries[beneath..];

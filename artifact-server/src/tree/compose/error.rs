@@ -88,4 +88,12 @@ pub enum CopyError {
     /// The artifact grows too large.
     #[error("the artifact would have more than {0} files and directories")]
     TooManyEntries(usize),
+    /// The artifact grows too large.
+    #[error(
+        "the files of the artifact would take more than {0} bytes; raise --artifact-max-size of the artifact server"
+    )]
+    TooManyBytes(u64),
+    /// Nobody waits for the artifact any more.
+    #[error("the call was cancelled")]
+    Cancelled,
 }

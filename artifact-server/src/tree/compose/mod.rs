@@ -73,26 +73,47 @@ pub struct UnknownStrategy(pub String);
 /// Carries out the operations in order on an empty tree. `sources` is keyed by alias. Stops at the first operation that fails; the error
 /// names it.
 pub fn compose(sources: &BTreeMap<String, Arc<Tree>>, copy: &[CopyOperation]) -> Result<Tree, ComposeError> {
-    compose_within(MAX_ENTRIES, sources, copy)
+    compose_within(Bounds::default(), sources, copy)
 }
 
-fn compose_within(
-    limit: usize,
+/// What ends a composition early.
+#[derive(Clone, Copy)]
+pub struct Bounds<'a> {
+    /// Most files and directories in the artifact.
+    pub entries: usize,
+    /// Most bytes that the files of the artifact may take together, however few of them lie in the sources: one file can be copied, and
+    /// hard-linked, many times.
+    pub bytes: u64,
+    /// Whether nobody waits for the artifact any more. Asked before each operation, and now and then in between.
+    pub cancelled: &'a dyn Fn() -> bool,
+}
+
+impl Default for Bounds<'_> {
+    /// [`MAX_ENTRIES`], any number of bytes, never cancelled.
+    fn default() -> Self {
+        Self { entries: MAX_ENTRIES, bytes: u64::MAX, cancelled: &|| false }
+    }
+}
+
+/// As [`compose`], within bounds.
+pub fn compose_within(
+    bounds: Bounds<'_>,
     sources: &BTreeMap<String, Arc<Tree>>,
     copy: &[CopyOperation],
 ) -> Result<Tree, ComposeError> {
-    let mut stage = Stage::new(limit);
+    let mut stage = Stage::new(bounds);
     for operation in copy {
-        apply(operation, sources, &mut stage).map_err(|cause| ComposeError {
-            from: operation.from.clone(),
-            to: operation.to.clone(),
-            cause,
-        })?;
+        let applied = stage.wanted().and_then(|()| apply(operation, sources, &mut stage));
+        applied.map_err(|cause| ComposeError { from: operation.from.clone(), to: operation.to.clone(), cause })?;
     }
     Ok(stage.into_tree())
 }
 
-fn apply(operation: &CopyOperation, sources: &BTreeMap<String, Arc<Tree>>, stage: &mut Stage) -> Result<(), CopyError> {
+fn apply(
+    operation: &CopyOperation,
+    sources: &BTreeMap<String, Arc<Tree>>,
+    stage: &mut Stage<'_>,
+) -> Result<(), CopyError> {
     let (alias, pattern) = parse_source(&operation.from)?;
     let to = Destination::parse(&operation.to)?;
     let source = sources.get(alias).ok_or_else(|| CopyError::UnknownAlias(alias.to_owned()))?;

@@ -2,21 +2,38 @@
 
 use std::collections::BTreeMap;
 
-use super::CopyError;
+use super::{Bounds, CopyError};
 use crate::tree::{Entry, File, Node, Tree, TreePath};
 
+/// How many entries are looked at between two looks at whether anybody still waits.
+const PULSE: u32 = 1024;
+
 /// Entries in archive order; every entry's parents are there too.
-pub(super) struct Stage {
+pub(super) struct Stage<'a> {
     nodes: BTreeMap<TreePath, Node>,
     /// A directory known to be there: most files go where the last one went.
     recent: Option<TreePath>,
-    limit: usize,
+    /// Sum of the sizes of all files.
+    bytes: u64,
+    bounds: Bounds<'a>,
+    pulse: u32,
 }
 
-impl Stage {
-    /// Nothing yet, and never more entries than the limit.
-    pub(super) fn new(limit: usize) -> Self {
-        Self { nodes: BTreeMap::new(), recent: None, limit }
+impl<'a> Stage<'a> {
+    /// Nothing yet, and never more than the bounds.
+    pub(super) fn new(bounds: Bounds<'a>) -> Self {
+        Self { nodes: BTreeMap::new(), recent: None, bytes: 0, bounds, pulse: 0 }
+    }
+
+    /// Fails when nobody waits for the artifact any more.
+    pub(super) fn wanted(&self) -> Result<(), CopyError> {
+        if (self.bounds.cancelled)() { Err(CopyError::Cancelled) } else { Ok(()) }
+    }
+
+    /// For every entry that is looked at: now and then asks whether anybody still waits.
+    pub(super) fn step(&mut self) -> Result<(), CopyError> {
+        self.pulse = (self.pulse + 1) % PULSE;
+        if self.pulse == 0 { self.wanted() } else { Ok(()) }
     }
 
     /// Whether the path is a directory by now; the root always is.
@@ -60,11 +77,25 @@ impl Stage {
     }
 
     fn insert(&mut self, path: TreePath, node: Node) -> Result<(), CopyError> {
-        self.nodes.insert(path, node);
-        if self.nodes.len() > self.limit { Err(CopyError::TooManyEntries(self.limit)) } else { Ok(()) }
+        self.bytes = self.bytes.saturating_add(size(&node));
+        if let Some(before) = self.nodes.insert(path, node) {
+            self.bytes = self.bytes.saturating_sub(size(&before));
+        }
+        let Bounds { entries, bytes, .. } = self.bounds;
+        if self.nodes.len() > entries {
+            return Err(CopyError::TooManyEntries(entries));
+        }
+        if self.bytes > bytes { Err(CopyError::TooManyBytes(bytes)) } else { Ok(()) }
     }
 
     pub(super) fn into_tree(self) -> Tree {
         Tree::from_ordered(self.nodes.into_iter().map(|(path, node)| Entry { path, node }).collect())
+    }
+}
+
+fn size(node: &Node) -> u64 {
+    match node {
+        Node::Directory => 0,
+        Node::File(file) => file.size,
     }
 }

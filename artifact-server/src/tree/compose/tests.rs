@@ -155,8 +155,58 @@ fn contents_are_shared() {
 fn an_artifact_can_not_grow_without_end() {
     let operations: Vec<_> = (0..4).map(|index| operation(&format!("@t/ -> @artifact/{index}"))).collect();
     let count = compose(&sources(), &operations).unwrap().entries().len();
-    assert_eq!(compose_within(count, &sources(), &operations).unwrap().entries().len(), count);
-    let error = compose_within(count - 1, &sources(), &operations).unwrap_err();
+    let within = |entries| compose_within(Bounds { entries, ..Bounds::default() }, &sources(), &operations);
+    assert_eq!(within(count).unwrap().entries().len(), count);
+    let error = within(count - 1).unwrap_err();
     assert_eq!(error.cause, CopyError::TooManyEntries(count - 1));
     assert_eq!(error.to, "@artifact/3");
+}
+
+// One file of 400 bytes under many names: the sources do not bound what is made of them.
+#[test]
+fn the_bytes_of_an_artifact_are_bounded() {
+    let content = Content::Inline(Vec::new().into());
+    let file = |size| Node::File(File { executable: false, size, sha256: [0; 32], content: content.clone() });
+    let entry = |path: &str, size| Entry { path: TreePath::new(path.as_bytes()).unwrap(), node: file(size) };
+    let tree = Tree::from_entries(vec![entry("big", 400), entry("huge", u64::MAX), entry("small", 1)]).unwrap();
+    let sources = BTreeMap::from([("s".to_owned(), Arc::new(tree))]);
+    let within = |bytes, operations: &[&str]| {
+        let operations: Vec<_> = operations.iter().map(|text| operation(text)).collect();
+        compose_within(Bounds { bytes, ..Bounds::default() }, &sources, &operations).map_err(|error| error.cause)
+    };
+    let (one, two) = ("@s/big -> @artifact/1", "@s/big -> @artifact/2");
+    assert!(within(800, &[one, two]).is_ok());
+    assert_eq!(within(799, &[one, two]), Err(CopyError::TooManyBytes(799)));
+    assert!(within(400, &[one, one, one]).is_ok(), "a file that is replaced takes no more room");
+    assert!(within(401, &[one, two, "@s/small -> @artifact/1"]).is_err(), "nor at any moment more than the limit");
+    assert!(within(u64::MAX - 1, &[one, "@s/huge -> @artifact/3"]).is_err(), "no sum is too large to count");
+    let text =
+        "the files of the artifact would take more than 799 bytes; raise --artifact-max-size of the artifact server";
+    assert_eq!(CopyError::TooManyBytes(799).to_string(), text);
+}
+
+#[test]
+fn a_cancelled_composition_ends_where_it_is() {
+    use std::cell::Cell;
+    let many: Vec<String> = (0..100_000).map(|number| format!("d/{number}")).collect();
+    let tree = tree("s", &many.iter().map(String::as_str).collect::<Vec<_>>());
+    let sources = BTreeMap::from([("s".to_owned(), tree)]);
+    // Row, operation, how often the composition may ask before it hears that it is cancelled.
+    let rows = [
+        ("before an operation", "@s/d/1 -> @artifact/", 0),
+        ("in a directory", "@s/d -> @artifact/", 5),
+        ("in a directory of which nothing is taken", "@s/d -> @artifact/ ! d/*", 5),
+        ("among matches", "@s/d/* -> @artifact/", 5),
+        ("among excluded matches", "@s/d/* -> @artifact/ ! *", 5),
+    ];
+    for (row, text, patience) in rows {
+        let asked = Cell::new(0);
+        let cancelled = || {
+            asked.set(asked.get() + 1);
+            asked.get() > patience
+        };
+        let bounds = Bounds { cancelled: &cancelled, ..Bounds::default() };
+        let error = compose_within(bounds, &sources, &[operation(text), operation(text)]).unwrap_err();
+        assert_eq!((error.cause, asked.get()), (CopyError::Cancelled, patience + 1), "row {row}");
+    }
 }

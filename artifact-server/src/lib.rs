@@ -16,4 +16,5 @@ pub mod serving;
 pub mod source;
 mod state;
 pub mod storage;
+pub mod threads;
 pub mod tree;

@@ -5,14 +5,12 @@ use std::{io::Write, process::ExitCode};
 use weir_artifact_server::{
     args::{self, CommandLine, Config, Surroundings},
     log, run,
+    threads::Threads,
 };
 use weir_proto::process::until_signalled;
 
 /// What a second signal leaves undone.
 const UNFINISHED: &str = "a second signal ended it before all downloads had finished";
-
-/// Threads for work that blocks. Few, so that memory stays flat; work on artifacts takes only a part of them.
-const BLOCKING_THREADS: usize = 24;
 
 fn main() -> ExitCode {
     match args::read(std::env::args_os(), &Surroundings::read()) {
@@ -31,11 +29,13 @@ fn main() -> ExitCode {
 
 fn serve(config: Config) -> ExitCode {
     log::start(config.log_level, config.log_encoding);
+    let threads = Threads::here();
     let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build();
+        tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(threads.blocking()).build();
     let result = match runtime {
         Ok(runtime) => {
-            let result = runtime.block_on(until_signalled(|shutdown| run::run(config, shutdown), UNFINISHED));
+            let run = |shutdown| run::run(config, threads, shutdown);
+            let result = runtime.block_on(until_signalled(run, UNFINISHED));
             // Whatever still blocks has nothing to say any more.
             runtime.shutdown_background();
             result

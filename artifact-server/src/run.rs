@@ -7,7 +7,7 @@ use warp::{filters::BoxedFilter, reply::Response};
 
 use crate::{
     args::{Config, ListenAddress, Sources},
-    build::Builder,
+    build::{self, Builder},
     epochs::Epochs,
     error::ServerError,
     grpc::{self, BuilderService, Listener, Server, StorageService},
@@ -16,6 +16,7 @@ use crate::{
     serving::Serving,
     source::{CacheSettings, CacheStats, Limits, SourceCache},
     storage::{EventKind, LocalFolder, Stats, Storage, Store, watch},
+    threads::Threads,
 };
 
 /// How long downloads may take to finish when the server ends. The pod has ten seconds.
@@ -23,8 +24,10 @@ const DRAIN: Duration = Duration::from_secs(8);
 
 /// Serves until `shutdown` is ready, then drains: running downloads finish, new connections are refused, calls end with
 /// `SHUTTING_DOWN`. Returns after eight seconds at the latest.
-pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
-    let parts = Parts::open(&config).await?;
+///
+/// `threads` are the shares of a pool that has room for all of them.
+pub async fn run(config: Config, threads: Threads, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
+    let parts = Parts::open(&config, threads).await?;
     let listener = Listener::open(&config.grpc).await?;
     let tasks = TaskTracker::new();
     let (stop, abort) = (parts.server.stop.clone(), parts.abort.clone());
@@ -66,7 +69,7 @@ struct Parts {
 
 impl Parts {
     /// Opens the volume and the cache.
-    async fn open(config: &Config) -> Result<Self, ServerError> {
+    async fn open(config: &Config, threads: Threads) -> Result<Self, ServerError> {
         let (path, algorithm) = (config.storage_path.clone(), config.algorithm);
         let open = move || {
             let storage: Arc<dyn Storage> = Arc::new(LocalFolder::open(&path)?);
@@ -77,10 +80,10 @@ impl Parts {
         let opened = tokio::task::spawn_blocking(open).await;
         let (store, watch) = opened.map_err(|error| ServerError::Watch(std::io::Error::other(error)))??;
         let watch = Arc::new(watch);
-        let sources = SourceCache::new(cache_settings(&config.sources))?;
+        let sources = SourceCache::new(cache_settings(&config.sources, threads))?;
         let metrics = Metrics::new(figures(&store, &sources, &watch));
         let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
-        let files = Files::new(Arc::clone(&store), Arc::clone(&metrics)).filter();
+        let files = Files::new(Arc::clone(&store), Arc::clone(&metrics), http::Patience::new(threads)).filter();
         let address = config.storage_address.clone();
         let serving = Serving::new(Arc::clone(store.storage()), config.serve, address, files, abort.clone())?;
         let server = Server {
@@ -91,7 +94,8 @@ impl Parts {
             stop,
             store,
         };
-        let builder = Arc::new(Builder::new(Arc::clone(&server.store), sources));
+        let settings = build::Settings { width: threads.workers, max_bytes: config.artifact_max_bytes };
+        let builder = Arc::new(Builder::new(Arc::clone(&server.store), sources, settings));
         Ok(Self { server: Arc::new(server), builder, abort, _watch: watch })
     }
 
@@ -124,7 +128,7 @@ async fn serve_admin(
     http::accept(listener, filter, http::Limits::default(), stop, abort.clone()).await.finish(abort).await;
 }
 
-fn cache_settings(sources: &Sources) -> CacheSettings {
+fn cache_settings(sources: &Sources, threads: Threads) -> CacheSettings {
     let Sources { folder, cache_bytes, max_bytes, max_entries, max_depth, http_retry } = sources.clone();
     let settings = CacheSettings::new(folder, cache_bytes);
     let limits = Limits {
@@ -134,7 +138,13 @@ fn cache_settings(sources: &Sources) -> CacheSettings {
         depth: max_depth,
         ..settings.limits
     };
-    CacheSettings { limits, max_entries: settings.max_entries.max(max_entries), http_retry, ..settings }
+    CacheSettings {
+        limits,
+        max_entries: settings.max_entries.max(max_entries),
+        http_retry,
+        at_once: threads.fetches,
+        ..settings
+    }
 }
 
 /// Follows the store for the metrics.

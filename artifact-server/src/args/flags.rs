@@ -50,6 +50,9 @@ pub(super) struct Retention {
     /// sha256, sha384, sha512, blake3 or sha1
     #[arg(long, default_value = "sha256", value_name = "ALGORITHM")]
     pub(super) artifact_digest_algo: String,
+    /// Most bytes that the files of one artifact may take together, before they are compressed
+    #[arg(long, default_value = "1Gi", value_name = "BYTES")]
+    pub(super) artifact_max_size: Bytes,
 }
 
 #[derive(Debug, Args)]

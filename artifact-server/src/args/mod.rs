@@ -43,6 +43,8 @@ pub struct Config {
     pub algorithm: Algorithm,
     /// Where the gRPC services listen.
     pub grpc: GrpcAddress,
+    /// Most bytes that the files of one artifact may take together, before they are compressed.
+    pub artifact_max_bytes: u64,
     /// When the artifact port is open.
     pub serve: ServeMode,
     /// Fetched sources.
@@ -125,6 +127,7 @@ impl Config {
             advertised_address: advertised,
             retention_ttl: ttl.ok_or("must not be negative").map_err(at("artifact-retention-ttl"))?,
             retention_records: storage_retention.artifact_retention_records,
+            artifact_max_bytes: storage_retention.artifact_max_size.0,
             algorithm: storage_retention.artifact_digest_algo.parse().map_err(at("artifact-digest-algo"))?,
             grpc: GrpcAddress::parse(&or_default(grpc.grpc_addr, flags::GRPC_ADDRESS), grpc.insecure_grpc)
                 .map_err(at("grpc-addr"))?,

@@ -25,6 +25,7 @@ fn defaults_are_those_of_flux() {
     assert_eq!(config.metrics.unwrap().to_string(), ":8081");
     assert_eq!(config.health.unwrap().to_string(), ":9441");
     assert_eq!((config.sources.cache_bytes, config.sources.http_retry), (1 << 30, 9));
+    assert_eq!((config.sources.max_bytes, config.artifact_max_bytes), (1 << 30, 1 << 30));
     let folder = config.sources.folder.to_str().unwrap();
     assert!(folder.starts_with("/tmp/weir-sources-"), "{folder}");
     assert_eq!((config.log_level, config.log_encoding), (Level::Info, Encoding::Json));

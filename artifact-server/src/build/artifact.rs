@@ -1,9 +1,6 @@
 //! One artifact: from copy operations to a stored file.
 
-use std::{
-    io::{self, Write},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use weir_proto::{ArtifactPath, Failure, Reason};
 
@@ -11,12 +8,23 @@ use super::{Job, Made, Order};
 use crate::{
     archive,
     storage::{Put, Record, StorageError, Store, Verdict},
-    tree::{Node, Tree, compose::compose, digest::content_digest},
+    tree::{
+        Node, Tree,
+        compose::{Bounds, MAX_ENTRIES, compose_within},
+        digest::content_digest,
+    },
 };
 
-pub(super) fn make(store: &Store, job: &Job, order: &Order, cancelled: &dyn Fn() -> bool) -> Result<Made, Failure> {
-    let tree =
-        compose(&job.sources, &order.copy).map_err(|error| Failure::new(Reason::BuildFailed, error.to_string()))?;
+pub(super) fn make(
+    store: &Store,
+    max_bytes: u64,
+    job: &Job,
+    order: &Order,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Made, Failure> {
+    let bounds = Bounds { entries: MAX_ENTRIES, bytes: max_bytes, cancelled };
+    let tree = compose_within(bounds, &job.sources, &order.copy)
+        .map_err(|error| Failure::new(Reason::BuildFailed, error.to_string()))?;
     let filtered = archive::ignore::apply_default(&tree);
     let content = content_digest(&filtered.kept).to_string();
     let (files, ignored) = (count_files(&filtered.kept), filtered.dropped.len() as u64);
@@ -32,21 +40,12 @@ pub(super) fn make(store: &Store, job: &Job, order: &Order, cancelled: &dyn Fn()
         content_digest: Some(content.clone()),
         take_over: order.take_over,
     };
-    let stored = store.put(&put, &mut |out| pack(&filtered.kept, out, cancelled))?;
+    let stored = store.put(&put, &mut |out| archive::pack_unless(&filtered.kept, out, cancelled))?;
     Ok(made(stored, false))
 }
 
 fn count_files(tree: &Tree) -> u64 {
     tree.entries().iter().filter(|entry| matches!(entry.node, Node::File(_))).count() as u64
-}
-
-/// Packs, unless nobody waits for it any more. Looked at before and after: after it only the publishing is left.
-fn pack(tree: &Tree, out: &mut dyn Write, cancelled: &dyn Fn() -> bool) -> io::Result<()> {
-    let go_on =
-        || if cancelled() { Err(io::Error::new(io::ErrorKind::Interrupted, "the call was cancelled")) } else { Ok(()) };
-    go_on()?;
-    archive::pack(tree, out)?;
-    go_on()
 }
 
 /// The published file, when its content is the composed one, it is the caller's own, and its bytes are still good. It then counts as

@@ -25,7 +25,16 @@ pub struct Builder {
     store: Arc<Store>,
     sources: SourceCache,
     workers: Arc<Semaphore>,
-    width: usize,
+    settings: Settings,
+}
+
+/// What bounds building.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Workers. Each takes a thread that may block, see [`crate::threads`].
+    pub width: usize,
+    /// Most bytes that the files of one artifact may take together, before they are compressed.
+    pub max_bytes: u64,
 }
 
 /// What the artifacts of one call share. Holding it keeps the sources from being evicted.
@@ -79,15 +88,14 @@ pub struct Turn {
 }
 
 impl Builder {
-    /// A builder with as many workers as pay off: half of the time of a small artifact is spent waiting for the disk.
-    pub fn new(store: Arc<Store>, sources: SourceCache) -> Self {
-        let width = std::thread::available_parallelism().map_or(2, usize::from) * 2;
-        Self { store, sources, workers: Arc::new(Semaphore::new(width)), width }
+    /// A builder over a store and its sources.
+    pub fn new(store: Arc<Store>, sources: SourceCache, settings: Settings) -> Self {
+        Self { store, sources, workers: Arc::new(Semaphore::new(settings.width)), settings }
     }
 
     /// How many workers there are.
     pub fn width(&self) -> usize {
-        self.width
+        self.settings.width
     }
 
     /// Fetches sources at the same time, in the order in which they were given. The first that fails ends the others.
@@ -117,6 +125,6 @@ impl Builder {
 
     /// Makes one artifact. Blocks. The caller holds a [`Turn`] for it. When `cancelled` says so before anything is published, nothing is left.
     pub fn make(&self, job: &Job, order: &Order, cancelled: &dyn Fn() -> bool) -> Result<Made, Failure> {
-        artifact::make(&self.store, job, order, cancelled)
+        artifact::make(&self.store, self.settings.max_bytes, job, order, cancelled)
     }
 }

@@ -7,34 +7,50 @@ use std::{io, ops::Range, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::{Stream, stream};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::timeout};
 use warp::{Filter, Reply, filters::BoxedFilter, path::FullPath, reply::Response};
 use weir_proto::ArtifactPath;
 
 use super::{
     conditions::{self, Answer, Facts},
+    hashing::Hashing,
     not_found, text,
 };
 use crate::{
     metrics::Metrics,
-    storage::{Opened, StorageError, Store},
+    storage::{Looked, Opened, StorageError, Store},
+    threads::Threads,
 };
 
 /// Files up to this size are read at once, larger ones in pieces of this size.
 const PIECE: u64 = 256 * 1024;
 
-/// How long a client waits while a file is hashed that somebody touched.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long clients wait, and how many at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// How long a client waits while a file is hashed that somebody touched. Then it gets a 503.
+    pub verifying: Duration,
+    /// How many files are opened at once, a moment each.
+    pub openings: usize,
+    /// How many touched files are hashed at once.
+    pub hashings: usize,
+}
 
-/// How many files are opened at once. Opening may mean hashing, and the threads that may block are few.
-const OPENINGS: usize = 6;
+impl Patience {
+    /// Ten seconds; the shares of threads as given.
+    pub fn new(threads: Threads) -> Self {
+        Self { verifying: Duration::from_secs(10), openings: threads.openings, hashings: threads.hashings }
+    }
+}
 
 /// The artifacts of a store.
 #[derive(Clone)]
 pub struct Files {
     store: Arc<Store>,
     metrics: Arc<Metrics>,
+    patience: Patience,
     openings: Arc<Semaphore>,
+    hashing: Arc<Hashing>,
 }
 
 /// A file that may be sent, its first piece read already.
@@ -46,8 +62,10 @@ struct Ready {
 
 impl Files {
     /// Serves what the store has.
-    pub fn new(store: Arc<Store>, metrics: Arc<Metrics>) -> Self {
-        Self { store, metrics, openings: Arc::new(Semaphore::new(OPENINGS)) }
+    pub fn new(store: Arc<Store>, metrics: Arc<Metrics>, patience: Patience) -> Self {
+        let openings = Arc::new(Semaphore::new(patience.openings));
+        let hashing = Arc::new(Hashing::new(Arc::clone(&store), patience.hashings));
+        Self { store, metrics, patience, openings, hashing }
     }
 
     /// As a filter that answers every request.
@@ -77,7 +95,7 @@ impl Files {
         let Some(path) = path.strip_prefix('/').and_then(|path| path.parse::<ArtifactPath>().ok()) else {
             return not_found();
         };
-        match tokio::time::timeout(PATIENCE, self.open(path.clone(), head, headers)).await {
+        match timeout(self.patience.verifying, self.open(&path, head, headers)).await {
             Ok(Ok(Some(ready))) => self.send(ready, head),
             Ok(Ok(None)) => not_found(),
             Ok(Err(error)) => {
@@ -92,13 +110,40 @@ impl Files {
         }
     }
 
-    /// Opens a file and reads its first piece in one go. Verifies it first when somebody touched it; that goes on when the client leaves.
-    async fn open(&self, path: ArtifactPath, head: bool, headers: HeaderMap) -> Result<Option<Ready>, StorageError> {
-        let Ok(permit) = Arc::clone(&self.openings).acquire_owned().await else { return Ok(None) };
+    /// Opens a file, once it is known that its bytes are good. One that somebody touched is hashed first; files that nobody touched do not
+    /// wait for that.
+    async fn open(
+        &self,
+        path: &ArtifactPath,
+        head: bool,
+        headers: HeaderMap,
+    ) -> Result<Option<Ready>, Arc<StorageError>> {
+        loop {
+            match self.open_untouched(path.clone(), head, headers.clone()).await? {
+                Looked::Missing => return Ok(None),
+                Looked::Good(ready) => return Ok(Some(ready)),
+                Looked::Touched if self.hashing.hash(path).await? => {}
+                Looked::Touched => return Ok(None),
+            }
+        }
+    }
+
+    /// Opens a file and reads its first piece in one go, unless somebody touched it.
+    async fn open_untouched(
+        &self,
+        path: ArtifactPath,
+        head: bool,
+        headers: HeaderMap,
+    ) -> Result<Looked<Ready>, StorageError> {
+        let Ok(permit) = Arc::clone(&self.openings).acquire_owned().await else { return Ok(Looked::Missing) };
         let store = Arc::clone(&self.store);
         let open = move || {
             let _permit = permit;
-            let Some(opened) = store.open_verified(&path)? else { return Ok(None) };
+            let opened = match store.open_untouched(&path)? {
+                Looked::Good(opened) => opened,
+                Looked::Missing => return Ok(Looked::Missing),
+                Looked::Touched => return Ok(Looked::Touched),
+            };
             let answer = conditions::weigh(&headers, head, &facts(&opened));
             let first = match &answer {
                 Answer::Whole if !head && opened.size > 0 => Some(piece(&opened, 0..opened.size)),
@@ -106,7 +151,7 @@ impl Files {
                 _ => None,
             };
             let first = first.transpose().map_err(|error| StorageError::io("read", &path, error))?;
-            Ok(Some(Ready { opened, answer, first }))
+            Ok(Looked::Good(Ready { opened, answer, first }))
         };
         tokio::task::spawn_blocking(open)
             .await

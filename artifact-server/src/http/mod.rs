@@ -4,10 +4,11 @@ pub mod admin;
 mod conditions;
 mod connections;
 mod files;
+mod hashing;
 mod progress;
 
 pub use connections::{Draining, Limits, accept, listen, log_open};
-pub use files::Files;
+pub use files::{Files, Patience};
 
 use http::{HeaderValue, StatusCode, header};
 use warp::{Filter, Rejection, Reply, path::FullPath, reply::Response};

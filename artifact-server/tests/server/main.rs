@@ -9,6 +9,8 @@ mod errors;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod patience;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod rules;

@@ -6,6 +6,7 @@ use futures::{StreamExt, stream};
 use prost::Message;
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use weir_proto::{
     Failure, Reason,
@@ -15,6 +16,7 @@ use weir_proto::{
 use super::{
     call::{Answers, Server, blocking},
     convert::{self, Caller},
+    deadline,
     order::{self, Header},
 };
 use crate::{
@@ -43,16 +45,22 @@ impl ArtifactBuilder for BuilderService {
         request: Request<Streaming<v1::BuildRequest>>,
     ) -> Result<Response<Self::BuildStream>, Status> {
         let (server, builder) = (Arc::clone(&self.server), Arc::clone(&self.builder));
+        let deadline = deadline::over(deadline::timeout(request.metadata()));
         // Room for the answers of every worker, so that a worker never waits for a slow client.
         let (answers, receiver) = mpsc::channel((builder.width() + 1) * BATCH);
         let (messages, gone) = (request.into_inner(), answers.clone());
         tokio::spawn(async move {
-            let call = Call { server, builder, answers: answers.clone() };
+            let over = CancellationToken::new();
+            // However this ends, what is not published by then never will be.
+            let _end = over.clone().drop_guard();
+            let call = Call { server, builder, answers: answers.clone(), over };
             let result = tokio::select! {
-                // The client left: what is not published yet never will be.
+                // The client left.
                 () = gone.closed() => Ok(()),
+                status = deadline => Err(status),
                 result = call.run(messages) => result,
             };
+            call.over.cancel();
             if let Err(status) = result {
                 let _ = answers.send(Err(status)).await;
             }
@@ -88,18 +96,19 @@ struct Call {
     server: Arc<Server>,
     builder: Arc<Builder>,
     answers: Sender,
+    /// Cancelled when the call has ended, whether or not workers still work for it.
+    over: CancellationToken,
 }
 
 impl Call {
     async fn run(&self, mut messages: Streaming<v1::BuildRequest>) -> Result<(), Status> {
-        let header = match messages.message().await?.and_then(|request| request.message) {
+        let mut header = match messages.message().await?.and_then(|request| request.message) {
             Some(build_request::Message::Header(header)) => header,
             _ => return Err(convert::invalid("header", "the first message must be the header").into()),
         };
-        let caller = convert::caller(header.caller.clone())?;
+        let caller = convert::caller(header.caller.take())?;
         let header = order::header(header, &self.server.defaults)?;
-        let caller =
-            self.server.admit(Some(v1::Caller { owner: caller.owner.to_string(), epoch: caller.epoch })).await?;
+        let caller = self.server.admit_caller(caller).await?;
         let fetched = self.builder.fetch(&header.sources).await?;
         self.answer(build_response::Message::Sources(summaries(&header, &fetched))).await;
         let job = Arc::new(job(&caller, &header, &fetched));
@@ -149,7 +158,12 @@ impl Call {
     }
 
     fn part(&self) -> Self {
-        Self { server: Arc::clone(&self.server), builder: Arc::clone(&self.builder), answers: self.answers.clone() }
+        Self {
+            server: Arc::clone(&self.server),
+            builder: Arc::clone(&self.builder),
+            answers: self.answers.clone(),
+            over: self.over.clone(),
+        }
     }
 
     async fn answer(&self, message: build_response::Message) {
@@ -165,10 +179,6 @@ fn read(request: v1::BuildRequest, header: &Header, seen: &mut HashSet<Seen>) ->
     let Some(build_request::Message::Artifact(artifact)) = request.message else {
         return Err(convert::invalid("artifact", "every message after the header must be an artifact"));
     };
-    if artifact.encoded_len() > order::MAX_BYTES {
-        let message = format!("artifact {:?} takes more than {} bytes", artifact.name, order::MAX_BYTES);
-        return Err(convert::invalid("artifact", message));
-    }
     let index = artifact.index;
     if !seen.insert(Seen::Index(index)) {
         return Err(convert::invalid("artifact.index", format!("index {index} is there twice")));
@@ -176,6 +186,15 @@ fn read(request: v1::BuildRequest, header: &Header, seen: &mut HashSet<Seen>) ->
     if !seen.insert(Seen::Name(artifact.name.clone())) {
         let message = format!("artifact {:?} is there twice", artifact.name);
         return Ok(Err((index, convert::invalid("artifact.name", message))));
+    }
+    let size = artifact.encoded_len();
+    if size > order::MAX_BYTES {
+        let message = format!(
+            "the copy operations of artifact {:?} take {size} bytes, {} are allowed: use patterns in place of long lists",
+            artifact.name,
+            order::MAX_BYTES
+        );
+        return Ok(Err((index, Failure::new(Reason::BuildFailed, message))));
     }
     Ok(order::artifact(artifact, header).map_err(|failure| (index, failure)))
 }
@@ -195,7 +214,7 @@ struct Worker {
 
 impl Worker {
     fn work(&self, order: Read) {
-        let cancelled = || self.call.answers.is_closed();
+        let cancelled = || self.call.over.is_cancelled() || self.call.answers.is_closed();
         if cancelled() {
             return;
         }

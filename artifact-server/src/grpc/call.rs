@@ -34,7 +34,11 @@ pub struct Server {
 impl Server {
     /// Reads who calls, and refuses one whose epoch is over.
     pub(super) async fn admit(&self, caller: Option<v1::Caller>) -> Result<Caller, Failure> {
-        let caller = convert::caller(caller)?;
+        self.admit_caller(convert::caller(caller)?).await
+    }
+
+    /// Refuses a caller whose epoch is over.
+    pub(super) async fn admit_caller(&self, caller: Caller) -> Result<Caller, Failure> {
         if !self.epochs.is_current(&caller.owner, caller.epoch) {
             let (epochs, Caller { owner, epoch }) = (Arc::clone(&self.epochs), caller.clone());
             blocking(move || epochs.admit(&owner, epoch)).await?;

@@ -14,6 +14,7 @@ use weir_proto::{
 mod builder;
 mod call;
 pub mod convert;
+mod deadline;
 mod listener;
 mod order;
 mod storage;

@@ -7,8 +7,8 @@ use weir_proto::{ArtifactPath, Failure, Reason, v1};
 use super::convert::{self, Defaults, Settings};
 use crate::{build::Order, source::SourceRequest, tree::compose::CopyOperation};
 
-/// Largest message of one artifact, in bytes.
-pub(super) const MAX_BYTES: usize = 64 * 1024;
+/// Largest message of one artifact, in bytes. A whole `ArtifactGenerator` may take 1.5 MiB, so nearly every artifact that one can name fits.
+pub(super) const MAX_BYTES: usize = 1024 * 1024;
 
 /// The header of a `Build`.
 pub(super) struct Header {

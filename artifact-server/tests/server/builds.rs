@@ -1,10 +1,10 @@
 //! `Build` and `FindDirectories`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures::future::try_join_all;
 use sha2::{Digest, Sha256};
-use tonic::Status;
+use tonic::{Code, Request, Status};
 use weir_proto::v1::{
     Artifact, BuildArtifact, BuildHeader, BuildRequest, BuildResult, Collectable, CopyOperation,
     FindDirectoriesRequest, GarbageCollectRequest, Settings, Source, SourcesReady, build_request::Message,
@@ -13,7 +13,7 @@ use weir_proto::v1::{
 
 use crate::{
     process::{Place, Server, caller},
-    sources::{Sources, names},
+    sources::{Sources, names, noise},
 };
 
 pub(crate) fn header(sources: &[Source]) -> BuildHeader {
@@ -44,9 +44,23 @@ pub(crate) async fn build(
     header: BuildHeader,
     artifacts: Vec<BuildArtifact>,
 ) -> Result<(SourcesReady, BTreeMap<u32, BuildResult>), Status> {
+    build_within(server, header, artifacts, None).await
+}
+
+/// A call that tells the server its deadline.
+async fn build_within(
+    server: &Server,
+    header: BuildHeader,
+    artifacts: Vec<BuildArtifact>,
+    timeout: Option<Duration>,
+) -> Result<(SourcesReady, BTreeMap<u32, BuildResult>), Status> {
     let messages = std::iter::once(Message::Header(header)).chain(artifacts.into_iter().map(Message::Artifact));
     let requests: Vec<_> = messages.map(|message| BuildRequest { message: Some(message) }).collect();
-    let mut answers = server.builder().build(futures::stream::iter(requests)).await?.into_inner();
+    let mut request = Request::new(futures::stream::iter(requests));
+    if let Some(timeout) = timeout {
+        request.set_timeout(timeout);
+    }
+    let mut answers = server.builder().build(request).await?.into_inner();
     let (mut ready, mut results) = (None, BTreeMap::new());
     while let Some(answer) = answers.message().await? {
         match answer.message.unwrap() {
@@ -182,6 +196,15 @@ async fn one_bad_artifact_does_not_stop_the_others() {
 }
 
 #[tokio::test]
+async fn an_artifact_may_be_named_like_an_ignore_rule() {
+    let (place, sources) = (Place::new(), Sources::start().await);
+    let server = place.start(&[]).await;
+    let source = sources.tarball("/1.tgz", &[("a", "1"), ("b.zip", "1")]);
+    let (_, results) = build(&server, header(&[source]), vec![artifact(0, "foo.zip", "")]).await.unwrap();
+    assert_eq!((results[&0].files, results[&0].ignored_files), (1, 1), "{results:?}");
+}
+
+#[tokio::test]
 async fn a_cancelled_call_leaves_nothing() {
     let (place, sources) = (Place::new(), Sources::start().await);
     let server = place.start(&[]).await;
@@ -201,6 +224,96 @@ async fn a_cancelled_call_leaves_nothing() {
     let built = build_new(&server, &source, artifact(0, "other", "a")).await;
     let stored: Vec<String> = place.files().into_iter().filter(|file| !file.contains("/.")).collect();
     assert_eq!(stored, [built.path], "only what was asked for to the end");
+}
+
+/// Starts to build an artifact of 600 MB and returns with the call when its archive is being written.
+async fn large_build<'a>(
+    server: &'a Server,
+    place: &Place,
+    sources: &Sources,
+    timeout: Option<Duration>,
+) -> impl Future<Output = Result<(SourcesReady, BTreeMap<u32, BuildResult>), Status>> + 'a {
+    let source = sources.tarball("/noise.tgz", &[("noise", &noise(15 << 20))]);
+    let copy = |number: u32| CopyOperation {
+        from: "@repo/noise".into(),
+        to: format!("@artifact/{number}"),
+        ..CopyOperation::default()
+    };
+    let large = BuildArtifact { copy: (0..40).map(copy).collect(), ..artifact(0, "large", "") };
+    let mut call = Box::pin(build_within(server, header(&[source]), vec![large], timeout));
+    let begun = async {
+        while written(place) < 1 << 20 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        result = &mut call => panic!("{result:?}"),
+        () = begun => call,
+    }
+}
+
+/// The size of the file that is being written, 0 when there is none.
+fn written(place: &Place) -> u64 {
+    let hidden = place.files().into_iter().find(|file| file.contains("/.tmp"));
+    hidden.and_then(|file| std::fs::metadata(place.volume().join(file)).ok()).map_or(0, |file| file.len())
+}
+
+/// Waits until the file that is being written is gone; gives its last size.
+async fn gone(place: &Place) -> u64 {
+    let mut last = 0;
+    while let size @ 1.. = written(place) {
+        last = size;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    last
+}
+
+#[tokio::test]
+async fn a_call_that_is_cancelled_while_it_packs_leaves_nothing() {
+    let (place, sources) = (Place::new(), Sources::start().await);
+    let server = place.start(&[]).await;
+    drop(large_build(&server, &place, &sources, None).await);
+    let size = gone(&place).await;
+    assert!(size < 300 << 20, "it went on for {size} bytes");
+    assert_eq!(place.files(), [""; 0]);
+    assert_eq!(server.figure("weir_build_artifacts_total{outcome=\"built\"}").await, 0.0);
+}
+
+#[tokio::test]
+async fn a_deadline_ends_a_build_and_leaves_nothing() {
+    let (place, sources) = (Place::new(), Sources::start().await);
+    let server = place.start(&[]).await;
+    let call = large_build(&server, &place, &sources, Some(Duration::from_secs(4))).await;
+    // The client has no clock of its own here: the server ends it.
+    let status = call.await.unwrap_err();
+    assert_eq!((status.code(), status.message()), (Code::DeadlineExceeded, "the caller's deadline is over"));
+    let size = gone(&place).await;
+    assert!(size < 600 << 20, "it went on for {size} bytes");
+    assert_eq!(place.files(), [""; 0]);
+}
+
+#[tokio::test]
+async fn what_is_too_large_fails_alone() {
+    let (place, sources) = (Place::new(), Sources::start().await);
+    let server = place.start(&["--artifact-max-size=100Ki"]).await;
+    let source = sources.tarball("/1.tgz", &[("a", &"x".repeat(60 << 10)), ("b", "1")]);
+    let (mut long, mut wide) = (artifact(0, "long", "b"), artifact(1, "wide", "a"));
+    long.copy[0].exclude = vec!["x".repeat(1 << 20)];
+    let more = CopyOperation { to: "@artifact/again".into(), ..wide.copy[0].clone() };
+    wide.copy.push(more);
+    let (_, results) = build(&server, header(&[source]), vec![long, wide, artifact(2, "good", "a")]).await.unwrap();
+    let error = |index: u32| match &results[&index].outcome {
+        Some(Outcome::Error(error)) => (error.reason.as_str(), error.message.as_str()),
+        other => panic!("{other:?}"),
+    };
+    let (reason, message) = error(0);
+    assert_eq!(reason, "BUILD_FAILED");
+    assert!(message.starts_with("the copy operations of artifact \"long\" take 10486"), "{message}");
+    assert!(message.ends_with("1048576 are allowed: use patterns in place of long lists"), "{message}");
+    let text = "failed to apply copy operations: failed to apply copy operation from '@repo/a' to '@artifact/again': the files \
+                of the artifact would take more than 102400 bytes; raise --artifact-max-size of the artifact server";
+    assert_eq!(error(1), ("BUILD_FAILED", text));
+    assert!(matches!(results[&2].outcome, Some(Outcome::Built(_))));
 }
 
 #[tokio::test]

@@ -117,14 +117,9 @@ async fn requests_that_make_no_sense_name_their_field() {
     let unknown =
         with(|header| header.settings = Some(Settings { digest_algorithm: "md5".into(), ..Settings::default() }));
     assert_eq!(refused(&server, unknown).await.reason, Reason::UnknownDigestAlgorithm);
-    let mut big = artifact(0, "big", "a");
-    big.copy[0].exclude = vec!["x".repeat(64 << 10)];
-    for (field, artifacts) in
-        [("artifact", vec![big]), ("artifact.index", vec![artifact(1, "one", "a"), artifact(1, "two", "a")])]
-    {
-        let status = build(&server, header(std::slice::from_ref(&source)), artifacts).await.unwrap_err();
-        assert_eq!(failure(&status).field.as_deref(), Some(field));
-    }
+    let twice = vec![artifact(1, "one", "a"), artifact(1, "two", "a")];
+    let status = build(&server, header(std::slice::from_ref(&source)), twice).await.unwrap_err();
+    assert_eq!(failure(&status).field.as_deref(), Some("artifact.index"));
 }
 
 #[tokio::test]

@@ -1390,7 +1390,7 @@ pub struct BuildHeader {
     #[prost(message, optional, tag = "5")]
     pub settings: ::core::option::Option<Settings>,
 }
-/// One artifact to compose, 64 KiB at most.
+/// One artifact to compose, 1 MiB at most; a larger one fails alone, with BUILD_FAILED.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BuildArtifact {
     /// Place in the caller's list; given back in the result. Unique within a call.

@@ -32,7 +32,9 @@ async fn records_outlive_the_server_but_not_the_volume() {
     let again = vec![published(artifact(0, "web", "a"), &stored)];
     let (_, results) = build(&server, header(std::slice::from_ref(&source)), again.clone()).await.unwrap();
     assert_eq!(results[&0].outcome, Some(Outcome::Unchanged(stored.clone())));
-    assert_eq!(place.files(), before);
+    // For a moment its record, which is renewed after a restart, has a second name.
+    let lasting = place.files().into_iter().filter(|file| !file.contains("/.tmp-"));
+    assert_eq!(lasting.collect::<Vec<_>>(), before);
     server.stop().await;
 
     std::fs::remove_dir_all(place.volume()).unwrap();

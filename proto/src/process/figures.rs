@@ -4,7 +4,7 @@ use std::fmt;
 
 use procfs::{
     CurrentSI as _, KernelStats, ProcResult, page_size,
-    process::{LimitValue, Process},
+    process::{LimitValue, Process, Stat},
     ticks_per_second,
 };
 use prometheus_client::{
@@ -23,12 +23,13 @@ type Figure = (&'static str, &'static str, f64);
 impl Collector for Figures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let Ok(process) = Process::myself() else { return Ok(()) };
-        if let Ok(seconds) = cpu_seconds(&process) {
-            let cpu = ConstCounter::new(seconds);
+        let mut groups = vec![descriptors(&process)];
+        if let Ok(stat) = process.stat() {
+            let cpu = ConstCounter::new(cpu_seconds(&stat));
             let help = "Processor time used, in seconds.";
             cpu.encode(encoder.encode_descriptor("process_cpu_seconds", help, None, cpu.metric_type())?)?;
+            groups.extend([memory(&process, &stat), start(&stat)]);
         }
-        let groups = [memory(&process), descriptors(&process), start(&process)];
         for (name, help, value) in groups.into_iter().flatten().flatten() {
             let gauge = ConstGauge::new(value);
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
@@ -37,13 +38,11 @@ impl Collector for Figures {
     }
 }
 
-fn cpu_seconds(process: &Process) -> ProcResult<f64> {
-    let stat = process.stat()?;
-    Ok((stat.utime + stat.stime) as f64 / ticks_per_second() as f64)
+fn cpu_seconds(stat: &Stat) -> f64 {
+    (stat.utime + stat.stime) as f64 / ticks_per_second() as f64
 }
 
-fn memory(process: &Process) -> ProcResult<Vec<Figure>> {
-    let stat = process.stat()?;
+fn memory(process: &Process, stat: &Stat) -> ProcResult<Vec<Figure>> {
     let mut figures = vec![
         ("process_resident_memory_bytes", "Resident memory.", (stat.rss * page_size()) as f64),
         ("process_virtual_memory_bytes", "Virtual memory.", stat.vsize as f64),
@@ -62,9 +61,9 @@ fn descriptors(process: &Process) -> ProcResult<Vec<Figure>> {
     Ok(figures)
 }
 
-fn start(process: &Process) -> ProcResult<Vec<Figure>> {
+fn start(stat: &Stat) -> ProcResult<Vec<Figure>> {
     let boot = KernelStats::current()?.btime as f64;
-    let seconds = boot + process.stat()?.starttime as f64 / ticks_per_second() as f64;
+    let seconds = boot + stat.starttime as f64 / ticks_per_second() as f64;
     Ok(vec![("process_start_time_seconds", "When the process started, in seconds since 1970.", seconds)])
 }
 

@@ -52,6 +52,9 @@ pub struct Options {
     /// Applications that the second phase changes [default: 1 %].
     #[arg(long)]
     changed: Option<usize>,
+    /// Times to measure all phases, each on a new control plane; more than one ends with the medians.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    runs: u16,
     /// Also time bare server-side applies of as many objects, which is the least that any controller must do.
     #[arg(long)]
     floor: bool,
@@ -78,7 +81,20 @@ struct Bench {
 pub async fn run(options: Options) -> Result<()> {
     print(&format!("{} applications, {} generators", options.apps, options.generators))?;
     print(&report::head())?;
-    phases(&options, |row| print(&row.line())).await
+    let mut rows = Vec::new();
+    for _ in 0..options.runs {
+        phases(&options, |row| {
+            print(&row.line())?;
+            rows.push(row);
+            Ok(())
+        })
+        .await?;
+    }
+    if options.runs > 1 {
+        print(&format!("medians of {} runs", options.runs))?;
+        report::medians(&rows).iter().try_for_each(|row| print(&row.line()))?;
+    }
+    Ok(())
 }
 
 /// What each phase (create, one application changed, all changed) writes to the API server, by resource.

@@ -85,9 +85,9 @@ impl Parts {
         let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
         let files = Files::new(Arc::clone(&store), Arc::clone(&metrics), http::Patience::new(threads)).filter();
         let address = config.storage_address.clone();
-        let serving = Serving::new(Arc::clone(store.storage()), config.serve, address, files, abort.clone())?;
+        let serving = Serving::new(Arc::clone(store.storage()), config.serve, address, files, abort.clone());
         let server = Server {
-            epochs: Arc::new(Epochs::open(Arc::clone(store.storage()))?),
+            epochs: Arc::new(Epochs::open(Arc::clone(store.storage()))),
             serving: Arc::new(serving),
             defaults: config.into(),
             metrics,

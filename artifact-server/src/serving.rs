@@ -37,6 +37,8 @@ pub struct Serving {
 struct State {
     /// The controllers that want the port open. Each opens and closes only for itself.
     wanted: BTreeSet<String>,
+    /// Whether that is on the volume.
+    saved: bool,
     port: Option<Port>,
     /// Ports that were closed and still finish downloads.
     closing: Vec<JoinHandle<()>>,
@@ -48,17 +50,22 @@ struct Port {
 }
 
 impl Serving {
-    /// Reads what was wanted before. Opens nothing yet.
+    /// Reads what was wanted before. Opens nothing yet. Where that can not be read, nobody is known to want the port open: a controller
+    /// says so whenever it connects.
     pub fn new(
         storage: Arc<dyn Storage>,
         mode: ServeMode,
         address: ListenAddress,
         files: BoxedFilter<(Response,)>,
         abort: CancellationToken,
-    ) -> Result<Self, StorageError> {
-        let wanted = crate::state::read(&*storage, DOCUMENT)?.unwrap_or_default();
-        let state = Mutex::new(State { wanted, port: None, closing: Vec::new() });
-        Ok(Self { storage, mode, address, files, abort, state, open: AtomicBool::new(false) })
+    ) -> Self {
+        let wanted = crate::state::read(&*storage, DOCUMENT).map(Option::unwrap_or_default);
+        if let Err(error) = &wanted {
+            tracing::error!("{}", unreadable(error));
+        }
+        let saved = wanted.is_ok();
+        let state = State { wanted: wanted.unwrap_or_default(), saved, port: None, closing: Vec::new() };
+        Self { storage, mode, address, files, abort, state: Mutex::new(state), open: AtomicBool::new(false) }
     }
 
     /// Whether the port is open.
@@ -78,13 +85,14 @@ impl Serving {
         let controller = owner.controller().to_owned();
         let mut wanted = state.wanted.clone();
         let changed = if on { wanted.insert(controller) } else { wanted.remove(&controller) };
-        if changed {
+        if changed || !state.saved {
             let (storage, document) = (Arc::clone(&self.storage), wanted.clone());
             let write = move || crate::state::write(&*storage, DOCUMENT, &document);
             tokio::task::spawn_blocking(write)
                 .await
                 .map_err(|error| Failure::new(Reason::Internal, error.to_string()))??;
             state.wanted = wanted;
+            state.saved = true;
         }
         self.follow(&mut state).await?;
         Ok(self.is_open())
@@ -136,4 +144,12 @@ impl Serving {
         }
         tracing::info!(port = "artifacts", address = %self.address, "port closed");
     }
+}
+
+/// The text of the error names the file.
+fn unreadable(error: &StorageError) -> String {
+    format!(
+        "{error}: who wants the artifact port open is not known; with --serve=when-led it stays closed until a controller asks for it, \
+         which writes the file anew"
+    )
 }

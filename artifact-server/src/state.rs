@@ -4,12 +4,12 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::storage::{Storage, StorageError};
 
-/// Reads a document; `None` when there is none yet.
+/// Reads a document; `None` when there is none yet. One that is there but can not be read is an error, never none.
 pub(crate) fn read<T: DeserializeOwned>(storage: &dyn Storage, name: &str) -> Result<Option<T>, StorageError> {
     let Some(bytes) = storage.state(name)? else { return Ok(None) };
-    serde_json::from_slice(&bytes).map(Some).map_err(|error| StorageError::Unusable {
-        place: storage.location(),
-        problem: format!("has a damaged .weir/{name} ({error}): delete it and start again"),
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| {
+        let place = format!("{}/.weir/{name}", storage.location());
+        StorageError::io("read", place, std::io::Error::other(format!("it is damaged ({error})")))
     })
 }
 

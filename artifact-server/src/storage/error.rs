@@ -71,6 +71,7 @@ impl StorageError {
             Some(Errno::NOTDIR | Errno::LOOP) => {
                 ": a file or a symbolic link stands where a folder should be; remove it".to_owned()
             }
+            Some(Errno::ISDIR) => ": a folder stands where a file should be; remove it".to_owned(),
             Some(Errno::MFILE | Errno::NFILE) => {
                 ": too many open files; raise the limit or lower the number of clients".to_owned()
             }

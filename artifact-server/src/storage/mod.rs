@@ -68,7 +68,8 @@ pub trait Storage: Send + Sync + 'static {
     /// Removes what a crash left: unpublished objects and records without an object. For start-up, before anything is staged.
     fn sweep(&self) -> Result<Swept, StorageError>;
 
-    /// A small document of the server itself, outside the keys: epochs, what is served.
+    /// A small document of the server itself, outside the keys: epochs, what is served. `None` only when there is none: one that
+    /// can not be read is an error.
     fn state(&self, name: &str) -> Result<Option<Vec<u8>>, StorageError>;
 
     /// Replaces such a document. Durable on return; readers see the old or the new one.

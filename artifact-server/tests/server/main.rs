@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod builds;
 #[cfg(test)]
+mod documents;
+#[cfg(test)]
 mod downloads;
 #[cfg(test)]
 mod errors;

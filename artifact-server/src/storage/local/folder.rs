@@ -12,8 +12,11 @@ use rustix::{
 
 use super::TEMPORARY;
 
-/// Records and state documents are far smaller; anything bigger is not one.
+/// Records are far smaller; anything bigger is not one.
 const SMALL: u64 = 64 * 1024;
+
+/// The largest document of the server itself, in bytes.
+const DOCUMENT: u64 = 1024 * 1024;
 
 /// How deep strays are removed.
 const DEPTH: usize = 32;
@@ -74,6 +77,25 @@ impl Folder {
         let mut bytes = Vec::new();
         file.take(SMALL).read_to_end(&mut bytes)?;
         Ok(Some(bytes))
+    }
+
+    /// Reads a document of the server itself. `None` only when nothing at all has this name: what can not be read may have been one.
+    pub(super) fn read_document(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        if let Err(Errno::NOENT) = statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW) {
+            return Ok(None);
+        }
+        let Some((file, _)) = self.open_file(name)? else { return Err(io::Error::other("it is not a file")) };
+        let mut bytes = Vec::new();
+        file.take(DOCUMENT + 1).read_to_end(&mut bytes)?;
+        check_size(&bytes)?;
+        Ok(Some(bytes))
+    }
+
+    /// Writes a document of the server itself, durably.
+    pub(super) fn write_document(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        check_size(bytes)?;
+        self.replace(name, bytes)?;
+        Ok(self.sync()?)
     }
 
     /// A new file that nobody else can have, for its owner only.
@@ -160,6 +182,14 @@ impl Folder {
         }
         unlinkat(&self.0, name, AtFlags::REMOVEDIR)
     }
+}
+
+/// What could not be read again is not written.
+fn check_size(document: &[u8]) -> io::Result<()> {
+    if document.len() as u64 <= DOCUMENT {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("it is larger than {DOCUMENT} bytes")))
 }
 
 fn is_regular(stat: &Stat) -> bool {

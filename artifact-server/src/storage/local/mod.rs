@@ -151,8 +151,8 @@ impl Storage for LocalFolder {
 
     fn state(&self, name: &str) -> Result<Option<Vec<u8>>, StorageError> {
         let failed = |cause: std::io::Error| StorageError::io("read", self.place(format!("{STATE}/{name}")), cause);
-        match self.root.folder(STATE).map_err(|cause| failed(cause.into()))? {
-            Some(folder) => folder.read_small(name).map_err(failed),
+        match self.root.state_folder().map_err(|cause| failed(cause.into()))? {
+            Some(folder) => folder.read_document(name).map_err(failed),
             None => Ok(None),
         }
     }
@@ -160,7 +160,6 @@ impl Storage for LocalFolder {
     fn put_state(&self, name: &str, bytes: &[u8]) -> Result<(), StorageError> {
         let failed = |cause: std::io::Error| StorageError::io("write", self.place(format!("{STATE}/{name}")), cause);
         let folder = self.root.make_state_folder().map_err(|cause| failed(cause.into()))?;
-        folder.replace(name, bytes).map_err(failed)?;
-        folder.sync().map_err(|cause| failed(cause.into()))
+        folder.write_document(name, bytes).map_err(failed)
     }
 }

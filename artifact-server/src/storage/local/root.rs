@@ -144,6 +144,16 @@ impl Root {
         }
     }
 
+    /// The folder of the server's own documents; `None` only when nothing at all has its name.
+    pub(super) fn state_folder(&self) -> Result<Option<Folder>, Errno> {
+        let root = self.handle()?;
+        match self.beneath.open(&*root, STATE) {
+            Ok(fd) => Ok(Some(Folder::new(fd))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     pub(super) fn make_state_folder(&self) -> Result<Folder, Errno> {
         let root = self.handle()?;
         make_state_folder(&root)

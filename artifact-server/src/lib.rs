@@ -4,7 +4,6 @@
 pub mod archive;
 pub mod args;
 pub mod build;
-pub mod epochs;
 pub mod error;
 pub mod grpc;
 pub mod hash;
@@ -14,7 +13,6 @@ pub mod metrics;
 pub mod run;
 pub mod serving;
 pub mod source;
-mod state;
 pub mod storage;
 pub mod threads;
 pub mod tree;

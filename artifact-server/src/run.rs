@@ -8,7 +8,6 @@ use warp::{filters::BoxedFilter, reply::Response};
 use crate::{
     args::{Config, ListenAddress, Sources},
     build::{self, Builder},
-    epochs::Epochs,
     error::ServerError,
     grpc::{self, BuilderService, Listener, Server, StorageService},
     http::{self, Files, admin},
@@ -85,15 +84,8 @@ impl Parts {
         let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
         let files = Files::new(Arc::clone(&store), Arc::clone(&metrics), http::Patience::new(threads)).filter();
         let address = config.storage_address.clone();
-        let serving = Serving::new(Arc::clone(store.storage()), config.serve, address, files, abort.clone());
-        let server = Server {
-            epochs: Arc::new(Epochs::open(Arc::clone(store.storage()))),
-            serving: Arc::new(serving),
-            defaults: config.into(),
-            metrics,
-            stop,
-            store,
-        };
+        let serving = Serving::new(Arc::clone(&store), config.serve, address, files, abort.clone());
+        let server = Server { serving: Arc::new(serving), defaults: config.into(), metrics, stop, store };
         let settings = build::Settings { width: threads.workers, max_bytes: config.artifact_max_bytes };
         let builder = Arc::new(Builder::new(Arc::clone(&server.store), sources, settings));
         Ok(Self { server: Arc::new(server), builder, abort, _watch: watch })

@@ -12,19 +12,19 @@ use std::{
 use tokio::{sync::Mutex, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use warp::{filters::BoxedFilter, reply::Response};
-use weir_proto::{Failure, Owner, Reason};
+use weir_proto::{Failure, Reason};
 
 use crate::{
     args::{ListenAddress, ServeMode},
     http::{self, Draining},
-    storage::{Storage, StorageError},
+    storage::{Caller, StorageError, Store, state},
 };
 
 const DOCUMENT: &str = "serving.json";
 
 /// The artifact port.
 pub struct Serving {
-    storage: Arc<dyn Storage>,
+    store: Arc<Store>,
     mode: ServeMode,
     address: ListenAddress,
     files: BoxedFilter<(Response,)>,
@@ -53,19 +53,19 @@ impl Serving {
     /// Reads what was wanted before. Opens nothing yet. Where that can not be read, nobody is known to want the port open: a controller
     /// says so whenever it connects.
     pub fn new(
-        storage: Arc<dyn Storage>,
+        store: Arc<Store>,
         mode: ServeMode,
         address: ListenAddress,
         files: BoxedFilter<(Response,)>,
         abort: CancellationToken,
     ) -> Self {
-        let wanted = crate::state::read(&*storage, DOCUMENT).map(Option::unwrap_or_default);
+        let wanted = state::read(&**store.storage(), DOCUMENT).map(Option::unwrap_or_default);
         if let Err(error) = &wanted {
             tracing::error!("{}", unreadable(error));
         }
         let saved = wanted.is_ok();
         let state = State { wanted: wanted.unwrap_or_default(), saved, port: None, closing: Vec::new() };
-        Self { storage, mode, address, files, abort, state: Mutex::new(state), open: AtomicBool::new(false) }
+        Self { store, mode, address, files, abort, state: Mutex::new(state), open: AtomicBool::new(false) }
     }
 
     /// Whether the port is open.
@@ -78,22 +78,19 @@ impl Serving {
         self.follow(&mut *self.state.lock().await).await
     }
 
-    /// Notes what the owner's controller wants, durably, and follows it. Says whether the port is open now: another controller may still
+    /// Notes what the caller's controller wants, durably, and follows it. Says whether the port is open now: another controller may still
     /// want it.
-    pub async fn set(&self, owner: &Owner, on: bool) -> Result<bool, Failure> {
+    pub async fn set(&self, caller: Caller, on: bool) -> Result<bool, Failure> {
         let mut state = self.state.lock().await;
-        let controller = owner.controller().to_owned();
+        let controller = caller.owner.controller().to_owned();
         let mut wanted = state.wanted.clone();
         let changed = if on { wanted.insert(controller) } else { wanted.remove(&controller) };
-        if changed || !state.saved {
-            let (storage, document) = (Arc::clone(&self.storage), wanted.clone());
-            let write = move || crate::state::write(&*storage, DOCUMENT, &document);
-            tokio::task::spawn_blocking(write)
-                .await
-                .map_err(|error| Failure::new(Reason::Internal, error.to_string()))??;
-            state.wanted = wanted;
-            state.saved = true;
-        }
+        let document = (changed || !state.saved).then(|| wanted.clone());
+        let store = Arc::clone(&self.store);
+        let note = move || store.note(&caller, DOCUMENT, document.as_ref());
+        let noted = tokio::task::spawn_blocking(note).await;
+        noted.map_err(|error| Failure::new(Reason::Internal, error.to_string()))??;
+        (state.wanted, state.saved) = (wanted, true);
         self.follow(&mut state).await?;
         Ok(self.is_open())
     }
@@ -152,4 +149,44 @@ fn unreadable(error: &StorageError) -> String {
         "{error}: who wants the artifact port open is not known; with --serve=when-led it stays closed until a controller asks for it, \
          which writes the file anew"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+    use warp::Filter as _;
+    use weir_proto::Algorithm;
+
+    use super::*;
+    use crate::storage::{Memory, Storage as _};
+
+    fn at(epoch: u64) -> Caller {
+        Caller { owner: "source-watcher/1".parse().unwrap(), epoch }
+    }
+
+    #[tokio::test]
+    async fn a_former_leader_neither_opens_nor_closes_when_its_turn_comes() {
+        for on in [true, false] {
+            let memory = Memory::new();
+            let store = Store::open(Arc::new(memory.clone()), Algorithm::Sha256).unwrap();
+            let files = warp::any().map(Response::default).boxed();
+            let (address, abort) = ("127.0.0.1:0".parse().unwrap(), CancellationToken::new());
+            let serving = Serving::new(Arc::clone(&store), ServeMode::WhenLed, address, files, abort);
+            assert_eq!(serving.set(at(1), !on).await, Ok(!on));
+            let before = memory.state(DOCUMENT).unwrap();
+
+            let busy = serving.state.lock().await;
+            let mut call = Box::pin(serving.set(at(1), on));
+            assert!((&mut call).now_or_never().is_none(), "it waits");
+            store.epochs().admit(&at(2)).unwrap();
+            drop(busy);
+            assert_eq!(call.await.unwrap_err().reason, Reason::StaleEpoch);
+            assert_eq!((serving.is_open(), memory.state(DOCUMENT).unwrap()), (!on, before));
+            assert_eq!(
+                serving.set(at(1), !on).await.unwrap_err().reason,
+                Reason::StaleEpoch,
+                "nor asks for what is so"
+            );
+        }
+    }
 }

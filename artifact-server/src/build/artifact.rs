@@ -22,6 +22,8 @@ pub(super) fn make(
     order: &Order,
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Made, Failure> {
+    // Waiting for the artifact may have taken long.
+    store.epochs().check(&job.caller)?;
     let bounds = Bounds { entries: MAX_ENTRIES, bytes: max_bytes, cancelled };
     let tree = compose_within(bounds, &job.sources, &order.copy)
         .map_err(|error| Failure::new(Reason::BuildFailed, error.to_string()))?;
@@ -35,7 +37,7 @@ pub(super) fn make(
     }
     let put = Put {
         dir: order.dir.clone(),
-        owner: job.owner.clone(),
+        caller: job.caller.clone(),
         algorithm: job.algorithm,
         content_digest: Some(content.clone()),
         take_over: order.take_over,
@@ -61,7 +63,7 @@ fn unchanged(
         return Ok(None);
     };
     // Another owner's: storing decides whether it may be taken over.
-    if *path.dir() != order.dir || record.owner != job.owner.to_string() {
+    if *path.dir() != order.dir || record.owner != job.caller.owner.to_string() {
         return Ok(None);
     }
     // A caller that published a digest of another algorithm keeps it.

@@ -7,11 +7,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use futures::future::try_join_all;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use weir_proto::{Algorithm, ArtifactDir, ArtifactPath, Digest, Failure, Owner, Reason};
+use weir_proto::{Algorithm, ArtifactDir, ArtifactPath, Digest, Failure, Reason};
 
 use crate::{
     source::{Fetched, Source, SourceCache, SourceRequest},
-    storage::{DirGuard, Record, Store},
+    storage::{Caller, DirGuard, Record, Store},
     tree::{Tree, compose::CopyOperation},
 };
 
@@ -40,7 +40,7 @@ pub struct Settings {
 /// What the artifacts of one call share. Holding it keeps the sources from being evicted.
 pub struct Job {
     /// Who answers for the files.
-    pub owner: Owner,
+    pub caller: Caller,
     /// Names artifact digests.
     pub algorithm: Algorithm,
     /// Sources by alias.
@@ -126,5 +126,63 @@ impl Builder {
     /// Makes one artifact. Blocks. The caller holds a [`Turn`] for it. When `cancelled` says so before anything is published, nothing is left.
     pub fn make(&self, job: &Job, order: &Order, cancelled: &dyn Fn() -> bool) -> Result<Made, Failure> {
         artifact::make(&self.store, self.settings.max_bytes, job, order, cancelled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+    use crate::{source::CacheSettings, storage::Memory};
+
+    fn at(epoch: u64) -> Caller {
+        Caller { owner: "source-watcher/1".parse().unwrap(), epoch }
+    }
+
+    fn dir() -> ArtifactDir {
+        ArtifactDir::new("ExternalArtifact", "apps", "front").unwrap()
+    }
+
+    /// A builder, a job of the first epoch, and an artifact without files that it has published.
+    fn scene(folder: &std::path::Path) -> (Builder, Job, Order) {
+        let store = Store::open(Arc::new(Memory::new()), Algorithm::Sha256).unwrap();
+        let sources = SourceCache::new(CacheSettings::new(folder, 1 << 20)).unwrap();
+        let builder = Builder::new(store, sources, Settings { width: 1, max_bytes: 1 << 20 });
+        let (sources, pins) = (BTreeMap::new(), Vec::new());
+        let job = Job { caller: at(1), algorithm: Algorithm::Sha256, sources, pins };
+        let mut order = Order { index: 0, dir: dir(), copy: Vec::new(), current: None, take_over: false };
+        let made = builder.make(&job, &order, &|| false).unwrap();
+        order.current = Some((made.path, None));
+        (builder, job, order)
+    }
+
+    #[tokio::test]
+    async fn a_former_leader_fails_when_its_turn_comes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (builder, job, order) = scene(folder.path());
+        assert!(builder.make(&job, &order, &|| false).unwrap().unchanged);
+        let first = builder.store.lock(&dir()).await;
+        let mut turn = Box::pin(builder.turn(vec![dir()]));
+        assert!((&mut turn).now_or_never().is_none(), "it waits");
+        builder.store.epochs().admit(&at(2)).unwrap();
+        drop(first);
+        let _turn = turn.await.unwrap();
+        let refused = builder.make(&job, &order, &|| false).unwrap_err();
+        assert_eq!(refused.reason, Reason::StaleEpoch, "also when nothing would change");
+    }
+
+    #[test]
+    fn a_former_leader_stores_nothing_however_far_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let (builder, job, order) = scene(folder.path());
+        let (before, new) = (builder.store.stats(), Order { current: None, ..order });
+        // Asked now and again while the archive is made.
+        let deposed = || {
+            builder.store.epochs().admit(&at(2)).unwrap();
+            false
+        };
+        assert_eq!(builder.make(&job, &new, &deposed).unwrap_err().reason, Reason::StaleEpoch);
+        assert_eq!(builder.store.stats(), before);
     }
 }

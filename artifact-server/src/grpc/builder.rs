@@ -15,14 +15,14 @@ use weir_proto::{
 
 use super::{
     call::{Answers, Server, blocking},
-    convert::{self, Caller},
-    deadline,
+    convert, deadline,
     order::{self, Header},
 };
 use crate::{
     build::{BATCH, Builder, Job, Made, Order},
     metrics::Outcome,
     source::Fetched,
+    storage::Caller,
     tree::captures::Pattern,
 };
 
@@ -128,7 +128,7 @@ impl Call {
         let mut running = JoinSet::new();
         let mut batches = messages.ready_chunks(BATCH);
         while let Some(batch) = batches.next().await {
-            self.server.epochs.admit(&caller.owner, caller.epoch)?;
+            self.server.admit_caller(caller.clone()).await?;
             let mut orders = Vec::with_capacity(batch.len());
             for request in batch {
                 orders.push(read(request?, header, &mut seen)?);
@@ -250,7 +250,7 @@ impl Worker {
 fn job(caller: &Caller, header: &Header, fetched: &[Fetched]) -> Job {
     let aliases = header.sources.iter().map(|(alias, _)| alias.clone());
     Job {
-        owner: caller.owner.clone(),
+        caller: caller.clone(),
         algorithm: header.settings.algorithm,
         sources: aliases.zip(fetched).map(|(alias, fetched)| (alias, Arc::clone(&fetched.source.tree))).collect(),
         pins: fetched.iter().map(|fetched| Arc::clone(&fetched.source)).collect(),

@@ -7,20 +7,17 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use weir_proto::{ArtifactDir, Failure, Reason, v1};
 
-use super::convert::{self, Caller, Defaults};
+use super::convert::{self, Defaults};
 use crate::{
-    epochs::Epochs,
     metrics::Metrics,
     serving::Serving,
-    storage::{DirGuard, Store},
+    storage::{Caller, DirGuard, Store},
 };
 
 /// What the services work on.
 pub struct Server {
     /// Everything stored.
     pub store: Arc<Store>,
-    /// Fencing.
-    pub epochs: Arc<Epochs>,
     /// The artifact port.
     pub serving: Arc<Serving>,
     /// What the flags say.
@@ -37,13 +34,13 @@ impl Server {
         self.admit_caller(convert::caller(caller)?).await
     }
 
-    /// Refuses a caller whose epoch is over.
+    /// Refuses a caller whose epoch is over, before it waits for anything. What it changes in the end, the store lets it change.
     pub(super) async fn admit_caller(&self, caller: Caller) -> Result<Caller, Failure> {
-        if !self.epochs.is_current(&caller.owner, caller.epoch) {
-            let (epochs, Caller { owner, epoch }) = (Arc::clone(&self.epochs), caller.clone());
-            blocking(move || epochs.admit(&owner, epoch)).await?;
+        if self.store.epochs().is_current(&caller) {
+            return Ok(caller);
         }
-        Ok(caller)
+        let store = Arc::clone(&self.store);
+        blocking(move || store.epochs().admit(&caller).map(|()| caller)).await
     }
 
     /// Ends a stream with `SHUTTING_DOWN` when the server ends.

@@ -2,21 +2,12 @@
 
 use std::time::Duration;
 
-use weir_proto::{Algorithm, ArtifactDir, ArtifactPath, Digest, DigestError, Failure, Owner, Reason, v1};
+use weir_proto::{Algorithm, ArtifactDir, ArtifactPath, Digest, DigestError, Failure, Reason, v1};
 
 use crate::{
     args::Config,
-    storage::{Listed, Record, Verdict},
+    storage::{Caller, Listed, Record, Verdict},
 };
-
-/// Who calls, and at which epoch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller {
-    /// Who answers for the files.
-    pub owner: Owner,
-    /// The fencing number.
-    pub epoch: u64,
-}
 
 /// What the server's own flags say; fills what a caller left out.
 #[derive(Clone, Debug)]

@@ -18,6 +18,8 @@ mod deadline;
 mod listener;
 mod order;
 mod storage;
+#[cfg(test)]
+mod turn_tests;
 mod watch;
 
 pub use builder::BuilderService;

@@ -66,7 +66,7 @@ impl ArtifactStorage for StorageService {
         let caller = self.0.admit(caller).await?;
         let guard = self.0.store.lock(path.dir()).await;
         let store = Arc::clone(&self.0.store);
-        blocking(move || (store.remove(&caller.owner, &path), drop(guard)).0).await?;
+        blocking(move || (store.remove(&caller, &path), drop(guard)).0).await?;
         Ok(Response::new(v1::RemoveResponse {}))
     }
 
@@ -79,7 +79,7 @@ impl ArtifactStorage for StorageService {
         let caller = self.0.admit(caller).await?;
         let guard = self.0.store.lock(&dir).await;
         let store = Arc::clone(&self.0.store);
-        let removed = blocking(move || (store.remove_all(&caller.owner, &dir, take_over), drop(guard)).0).await?;
+        let removed = blocking(move || (store.remove_all(&caller, &dir, take_over), drop(guard)).0).await?;
         Ok(Response::new(v1::RemoveAllResponse { removed: texts(removed) }))
     }
 
@@ -94,9 +94,9 @@ impl ArtifactStorage for StorageService {
         let mut removed = Vec::new();
         for chunk in artifacts.chunks(CHUNK) {
             let guards = lock_all(&self.0.store, chunk.iter().map(|(dir, _)| dir.clone()).collect()).await;
-            let (store, owner, chunk) = (Arc::clone(&self.0.store), caller.owner.clone(), chunk.to_vec());
+            let (store, caller, chunk) = (Arc::clone(&self.0.store), caller.clone(), chunk.to_vec());
             let collect = move || {
-                let one = |(dir, current): &Collectable| store.collect(&owner, dir, current.as_ref(), &retention);
+                let one = |(dir, current): &Collectable| store.collect(&caller, dir, current.as_ref(), &retention);
                 let all = chunk.iter().map(one).collect::<Result<Vec<_>, _>>();
                 drop(guards);
                 all
@@ -147,7 +147,7 @@ impl ArtifactStorage for StorageService {
     ) -> Result<Response<v1::SetServingResponse>, Status> {
         let v1::SetServingRequest { caller, on } = request.into_inner();
         let caller = self.0.admit(caller).await?;
-        let serving = self.0.serving.set(&caller.owner, on).await?;
+        let serving = self.0.serving.set(caller, on).await?;
         Ok(Response::new(v1::SetServingResponse { serving }))
     }
 }

@@ -47,6 +47,25 @@ pub enum StorageError {
         /// Who owns it: `<controller>/<object UID>`.
         owner: String,
     },
+    /// The caller's epoch is over.
+    #[error(
+        "epoch {epoch} of controller {controller} is over, epoch {seen} has been seen: another instance leads; if its Lease was \
+         deleted or leader election was switched off on purpose, stop the server, delete .weir/epochs.json on its volume and start it again"
+    )]
+    StaleEpoch {
+        /// The first half of the owner.
+        controller: String,
+        /// The caller's.
+        epoch: u64,
+        /// The highest one so far.
+        seen: u64,
+    },
+    /// The epochs can not be read back; the cause names the file.
+    #[error(
+        "{0}: nothing is stored or removed, as a former leader could not be told from the leader; files are served. Restore the file, \
+         or delete it once no former leader runs; no restart is needed"
+    )]
+    Unfenced(Box<StorageError>),
     /// The caller's own bytes could not be produced; nothing is wrong with the volume.
     #[error("the content of {place} could not be written: {cause}")]
     Content {
@@ -85,7 +104,10 @@ impl StorageError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Full { .. } => Reason::StorageFull,
-            Self::Failed { .. } | Self::Unusable { .. } | Self::Content { .. } => Reason::StorageFailed,
+            Self::Failed { .. } | Self::Unusable { .. } | Self::Unfenced(_) | Self::Content { .. } => {
+                Reason::StorageFailed
+            }
+            Self::StaleEpoch { .. } => Reason::StaleEpoch,
             Self::NotFound(_) => Reason::NotFound,
             Self::OwnedByAnother { .. } => Reason::OwnedByAnother,
         }
@@ -94,6 +116,7 @@ impl StorageError {
 
 impl From<StorageError> for Failure {
     fn from(error: StorageError) -> Self {
-        Self::new(error.reason(), error.to_string())
+        let field = matches!(error, StorageError::StaleEpoch { .. }).then(|| "caller.epoch".to_owned());
+        Self { reason: error.reason(), message: error.to_string(), field }
     }
 }

@@ -13,16 +13,19 @@ use crate::tree::ReadAt;
 
 #[cfg(test)]
 mod conformance;
+mod epochs;
 mod error;
 mod local;
 mod memory;
 mod prefix;
 mod record;
 pub mod retention;
+pub(crate) mod state;
 mod store;
 mod stripes;
 pub mod watch;
 
+pub use epochs::{Caller, Epochs};
 pub use error::StorageError;
 pub use local::LocalFolder;
 pub use memory::Memory;

@@ -6,9 +6,9 @@ use futures::future::try_join_all;
 use sha2::{Digest, Sha256};
 use tonic::{Code, Request, Status};
 use weir_proto::v1::{
-    Artifact, BuildArtifact, BuildHeader, BuildRequest, BuildResult, Collectable, CopyOperation,
-    FindDirectoriesRequest, GarbageCollectRequest, Settings, Source, SourcesReady, build_request::Message,
-    build_response, build_result::Outcome,
+    Artifact, BuildArtifact, BuildHeader, BuildRequest, BuildResult, Caller, Collectable, CopyOperation,
+    FindDirectoriesRequest, GarbageCollectRequest, SetServingRequest, Settings, Source, SourcesReady,
+    build_request::Message, build_response, build_result::Outcome,
 };
 
 use crate::{
@@ -226,11 +226,12 @@ async fn a_cancelled_call_leaves_nothing() {
     assert_eq!(stored, [built.path], "only what was asked for to the end");
 }
 
-/// Starts to build an artifact of 600 MB and returns with the call when its archive is being written.
+/// Starts to build an artifact of 15 MiB for each copy, and returns with the call when its archive is being written.
 async fn large_build<'a>(
     server: &'a Server,
     place: &Place,
     sources: &Sources,
+    copies: u32,
     timeout: Option<Duration>,
 ) -> impl Future<Output = Result<(SourcesReady, BTreeMap<u32, BuildResult>), Status>> + 'a {
     let source = sources.tarball("/noise.tgz", &[("noise", &noise(15 << 20))]);
@@ -239,7 +240,7 @@ async fn large_build<'a>(
         to: format!("@artifact/{number}"),
         ..CopyOperation::default()
     };
-    let large = BuildArtifact { copy: (0..40).map(copy).collect(), ..artifact(0, "large", "") };
+    let large = BuildArtifact { copy: (0..copies).map(copy).collect(), ..artifact(0, "large", "") };
     let mut call = Box::pin(build_within(server, header(&[source]), vec![large], timeout));
     let begun = async {
         while written(place) < 1 << 20 {
@@ -272,7 +273,7 @@ async fn gone(place: &Place) -> u64 {
 async fn a_call_that_is_cancelled_while_it_packs_leaves_nothing() {
     let (place, sources) = (Place::new(), Sources::start().await);
     let server = place.start(&[]).await;
-    drop(large_build(&server, &place, &sources, None).await);
+    drop(large_build(&server, &place, &sources, 40, None).await);
     let size = gone(&place).await;
     assert!(size < 300 << 20, "it went on for {size} bytes");
     assert_eq!(place.files(), [""; 0]);
@@ -283,12 +284,26 @@ async fn a_call_that_is_cancelled_while_it_packs_leaves_nothing() {
 async fn a_deadline_ends_a_build_and_leaves_nothing() {
     let (place, sources) = (Place::new(), Sources::start().await);
     let server = place.start(&[]).await;
-    let call = large_build(&server, &place, &sources, Some(Duration::from_secs(4))).await;
+    let call = large_build(&server, &place, &sources, 40, Some(Duration::from_secs(4))).await;
     // The client has no clock of its own here: the server ends it.
     let status = call.await.unwrap_err();
     assert_eq!((status.code(), status.message()), (Code::DeadlineExceeded, "the caller's deadline is over"));
     let size = gone(&place).await;
     assert!(size < 600 << 20, "it went on for {size} bytes");
+    assert_eq!(place.files(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_build_of_a_former_leader_fails_however_far_it_is() {
+    let (place, sources) = (Place::new(), Sources::start().await);
+    let server = place.start(&[]).await;
+    let call = large_build(&server, &place, &sources, 12, None).await;
+    let leader = Some(Caller { owner: "source-watcher/2".into(), epoch: 1 });
+    server.storage().set_serving(SetServingRequest { caller: leader, on: true }).await.unwrap();
+    assert!(written(&place) > 0, "it is still at work");
+    let (_, results) = call.await.unwrap();
+    let Some(Outcome::Error(error)) = &results[&0].outcome else { panic!("{results:?}") };
+    assert_eq!(error.reason, "STALE_EPOCH");
     assert_eq!(place.files(), [""; 0]);
 }
 

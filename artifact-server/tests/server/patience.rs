@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use weir_artifact_server::{
     http::{self, Files, Limits, Patience},
     metrics::Metrics,
-    storage::{LocalFolder, Put, Store},
+    storage::{Caller, LocalFolder, Put, Store},
 };
 use weir_proto::{Algorithm, ArtifactDir, ArtifactPath};
 
@@ -47,7 +47,7 @@ impl Port {
     fn store(&self, name: &str) -> ArtifactPath {
         let put = Put {
             dir: ArtifactDir::new("ExternalArtifact", "apps", name).unwrap(),
-            owner: "c/1".parse().unwrap(),
+            caller: Caller { owner: "c/1".parse().unwrap(), epoch: 0 },
             algorithm: Algorithm::Sha256,
             content_digest: None,
             take_over: false,

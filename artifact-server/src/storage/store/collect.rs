@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use weir_proto::{ArtifactDir, ArtifactPath, Owner};
 
 use super::{
-    super::{Prefix, Record, Retention, StorageError, retention},
+    super::{Caller, Prefix, Record, Retention, StorageError, retention},
     Entry, EventKind, State, Store,
 };
 
@@ -57,10 +57,11 @@ impl Store {
     }
 
     /// Removes one file. A file without an owner may be removed by anybody.
-    pub fn remove(&self, owner: &Owner, path: &ArtifactPath) -> Result<(), StorageError> {
+    pub fn remove(&self, caller: &Caller, path: &ArtifactPath) -> Result<(), StorageError> {
         let _one = self.stripes.lock(path.dir());
+        let _held = self.epochs.hold(caller)?;
         let known = self.index.get(path);
-        if let Some(entry) = known.as_ref().filter(|entry| !may_remove(entry, owner)) {
+        if let Some(entry) = known.as_ref().filter(|entry| !may_remove(entry, &caller.owner)) {
             return Err(StorageError::OwnedByAnother { place: path.to_string(), owner: entry.owner().to_owned() });
         }
         if self.storage.head(path)?.is_none() {
@@ -74,15 +75,16 @@ impl Store {
     /// other owner's are left, whatever else lies there goes too. Returns what was removed; nothing there is success.
     pub fn remove_all(
         &self,
-        owner: &Owner,
+        caller: &Caller,
         dir: &ArtifactDir,
         take_over: bool,
     ) -> Result<Vec<ArtifactPath>, StorageError> {
         let _one = self.stripes.lock(dir);
+        let _held = self.epochs.hold(caller)?;
         let mut removed = Vec::new();
         let mut others = false;
         for (path, entry) in self.index.artifact(dir) {
-            if take_over || may_remove(&entry, owner) {
+            if take_over || may_remove(&entry, &caller.owner) {
                 self.delete(&path)?;
                 removed.push(path);
             } else {
@@ -99,16 +101,17 @@ impl Store {
     /// what the caller has published: it stays, and counts as returned now. Tries every file before it reports the first error.
     pub fn collect(
         &self,
-        owner: &Owner,
+        caller: &Caller,
         dir: &ArtifactDir,
         current: Option<&ArtifactPath>,
         retention: &Retention,
     ) -> Result<Vec<ArtifactPath>, StorageError> {
         let _one = self.stripes.lock(dir);
+        let _held = self.epochs.hold(caller)?;
         let (now, clock) = (Instant::now(), Timestamp::now());
         let current = current.filter(|path| path.dir() == dir);
         self.index.set_current(dir, current.map(ArtifactPath::file), now);
-        let files = self.index.artifact(dir).into_iter().filter(|(_, entry)| may_remove(entry, owner));
+        let files = self.index.artifact(dir).into_iter().filter(|(_, entry)| may_remove(entry, &caller.owner));
         let candidates: Vec<_> = files.map(|(path, entry)| candidate(path, &entry, now, clock)).collect();
         let mut failed = None;
         let mut removed = Vec::new();

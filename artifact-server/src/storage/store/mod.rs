@@ -12,15 +12,18 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use serde::Serialize;
 use tokio::time::Instant;
 use weir_proto::{Algorithm, ArtifactDir, ArtifactPath};
 
-use super::{Record, Storage, StorageError, Swept, stripes::Stripes};
+use super::{Caller, Epochs, Record, Storage, StorageError, Swept, state, stripes::Stripes};
 
 mod check;
 mod collect;
 mod events;
 mod examine;
+#[cfg(test)]
+mod fencing_tests;
 mod index;
 mod lock;
 mod put;
@@ -45,6 +48,7 @@ use lock::Locks;
 /// Everything stored, by one server. See the module.
 pub struct Store {
     storage: Arc<dyn Storage>,
+    epochs: Epochs,
     algorithm: Algorithm,
     instance: String,
     index: Index,
@@ -93,6 +97,7 @@ impl Store {
             tracing::info!(temporary, records, foreign, "swept the storage");
         }
         Ok(Arc::new(Self {
+            epochs: Epochs::open(Arc::clone(&storage)),
             storage,
             algorithm,
             instance: uuid::Uuid::new_v4().to_string(),
@@ -114,6 +119,22 @@ impl Store {
     /// The storage below, for the server's own documents.
     pub fn storage(&self) -> &Arc<dyn Storage> {
         &self.storage
+    }
+
+    /// Who may still change things. All changes ask it again in their last step.
+    pub fn epochs(&self) -> &Epochs {
+        &self.epochs
+    }
+
+    /// Replaces a document of the server itself for a caller, `None` leaves it as it is. Refuses a caller whose epoch is over.
+    pub(crate) fn note(
+        &self,
+        caller: &Caller,
+        name: &str,
+        document: Option<&impl Serialize>,
+    ) -> Result<(), StorageError> {
+        let _held = self.epochs.hold(caller)?;
+        document.map_or(Ok(()), |document| state::write(&*self.storage, name, document))
     }
 
     /// Waits until nobody else builds, collects or removes this artifact, and keeps others out until the guard is dropped.

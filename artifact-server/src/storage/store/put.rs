@@ -7,10 +7,10 @@ use std::{
 
 use jiff::Timestamp;
 use tokio::time::Instant;
-use weir_proto::{Algorithm, ArtifactDir, ArtifactPath, Digest, Owner};
+use weir_proto::{Algorithm, ArtifactDir, ArtifactPath, Digest};
 
 use super::{
-    super::{Published, Record, Stage, Stamp, StorageError},
+    super::{Caller, Published, Record, Stage, Stamp, StorageError},
     Entry, EventKind, State, Store,
     examine::Finding,
 };
@@ -24,8 +24,8 @@ const BLOCK: usize = 64 * 1024;
 pub struct Put {
     /// The artifact.
     pub dir: ArtifactDir,
-    /// Who answers for the file.
-    pub owner: Owner,
+    /// Who answers for the file, and may have to give way to another before it is visible.
+    pub caller: Caller,
     /// The algorithm of the digest that consumers see. The file's name is the SHA-256 in any case.
     pub algorithm: Algorithm,
     /// `sha256:<hex>` of the content before it was archived.
@@ -63,7 +63,10 @@ impl Store {
 
         let _one = self.stripes.lock(&request.dir);
         self.admit(request)?;
-        let stored = match self.examine(&path)? {
+        let found = self.examine(&path)?;
+        // Producing the bytes may have taken minutes.
+        let _held = self.epochs.hold(&request.caller)?;
+        let stored = match found {
             Finding::Intact(record, _) => self.reuse(request, &path, &record, digest)?,
             Finding::Missing | Finding::Corrupted => self.publish(stage, request, &path, (size, digest))?,
         };
@@ -74,7 +77,7 @@ impl Store {
 
     /// Refuses to mix owners under one artifact.
     fn admit(&self, request: &Put) -> Result<(), StorageError> {
-        let owner = request.owner.to_string();
+        let owner = request.caller.owner.to_string();
         let files = self.index.artifact(&request.dir);
         match files.iter().map(|(_, entry)| entry.owner()).find(|&found| !found.is_empty() && found != owner) {
             Some(other) if !request.take_over => {
@@ -92,7 +95,7 @@ impl Store {
         (size, digest): (u64, Digest),
     ) -> Result<Arc<Record>, StorageError> {
         let record = Record {
-            owner: request.owner.to_string(),
+            owner: request.caller.owner.to_string(),
             digest,
             content_digest: request.content_digest.clone(),
             size,
@@ -126,7 +129,7 @@ impl Store {
         found: &Arc<Record>,
         digest: Digest,
     ) -> Result<Arc<Record>, StorageError> {
-        let mut record = Record { owner: request.owner.to_string(), digest, ..(**found).clone() };
+        let mut record = Record { owner: request.caller.owner.to_string(), digest, ..(**found).clone() };
         if request.content_digest.is_some() {
             record.content_digest.clone_from(&request.content_digest);
         }
@@ -137,7 +140,7 @@ impl Store {
 
     /// Makes all files of the artifact the new owner's.
     fn take_over(&self, request: &Put) -> Result<(), StorageError> {
-        let owner = request.owner.to_string();
+        let owner = request.caller.owner.to_string();
         for (path, entry) in self.index.artifact(&request.dir) {
             let Some(record) = entry.record().filter(|record| record.owner != owner) else { continue };
             match self.rewrite(&path, Record { owner: owner.clone(), ..(**record).clone() }) {

@@ -1,10 +1,13 @@
-//! A storage whose reads a test can follow and disturb. Everything else is done by the storage below.
+//! A storage whose reads and changes a test can follow and disturb. Everything else is done by the storage below.
 
-use std::{io, sync::Arc};
+use std::{
+    io::{self, Write},
+    sync::Arc,
+};
 
 use weir_proto::{ArtifactDir, ArtifactPath};
 
-use super::super::{Body, Head, Memory, Object, Prefix, Record, Stage, Stamp, Storage, StorageError, Swept};
+use super::super::{Body, Head, Memory, Object, Prefix, Published, Record, Stage, Stamp, Storage, StorageError, Swept};
 use crate::tree::ReadAt;
 
 /// Called before each read of bytes.
@@ -13,6 +16,37 @@ type OnRead = Arc<dyn Fn(&Memory, &ArtifactPath) -> io::Result<()> + Send + Sync
 pub(super) struct Rigged {
     pub(super) memory: Memory,
     pub(super) on_read: OnRead,
+    /// Called before each change that others can see.
+    pub(super) on_change: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Rigged {
+    /// Disturbs nothing.
+    pub(super) fn over(memory: Memory) -> Self {
+        Self { memory, on_read: Arc::new(|_, _| Ok(())), on_change: Arc::new(|| {}) }
+    }
+}
+
+struct Followed {
+    stage: Box<dyn Stage>,
+    on_change: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Write for Followed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stage.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stage.flush()
+    }
+}
+
+impl Stage for Followed {
+    fn publish(self: Box<Self>, path: &ArtifactPath, record: &Record) -> Result<Published, StorageError> {
+        (self.on_change)();
+        self.stage.publish(path, record)
+    }
 }
 
 struct Disturbed {
@@ -43,7 +77,8 @@ impl Storage for Rigged {
     }
 
     fn stage(&self, dir: &ArtifactDir) -> Result<Box<dyn Stage>, StorageError> {
-        self.memory.stage(dir)
+        let on_change = self.on_change.clone();
+        self.memory.stage(dir).map(|stage| Box::new(Followed { stage, on_change }) as Box<dyn Stage>)
     }
 
     fn open(&self, path: &ArtifactPath) -> Result<Option<Object>, StorageError> {
@@ -64,6 +99,7 @@ impl Storage for Rigged {
     }
 
     fn put_record(&self, path: &ArtifactPath, record: &Record) -> Result<(), StorageError> {
+        (self.on_change)();
         self.memory.put_record(path, record)
     }
 
@@ -72,10 +108,12 @@ impl Storage for Rigged {
     }
 
     fn delete(&self, path: &ArtifactPath) -> Result<bool, StorageError> {
+        (self.on_change)();
         self.memory.delete(path)
     }
 
     fn clear(&self, dir: &ArtifactDir) -> Result<(), StorageError> {
+        (self.on_change)();
         self.memory.clear(dir)
     }
 
@@ -88,6 +126,7 @@ impl Storage for Rigged {
     }
 
     fn put_state(&self, name: &str, bytes: &[u8]) -> Result<(), StorageError> {
+        (self.on_change)();
         self.memory.put_state(name, bytes)
     }
 }

@@ -11,21 +11,21 @@ use weir_proto::{Algorithm, ArtifactPath, Digest, Owner};
 
 use super::{
     super::{
-        Memory, Prefix, Record, Retention, StorageError,
+        Caller, Memory, Prefix, Record, Retention, StorageError,
         conformance::{self, dir},
     },
     rigged::Rigged,
     *,
 };
 
-fn owner(uid: &str) -> Owner {
-    Owner::new("source-watcher", uid).unwrap()
+fn caller(uid: &str) -> Caller {
+    Caller { owner: Owner::new("source-watcher", uid).unwrap(), epoch: 0 }
 }
 
 fn request(name: &str, uid: &str) -> Put {
     Put {
         dir: dir(name),
-        owner: owner(uid),
+        caller: caller(uid),
         algorithm: Algorithm::Sha256,
         content_digest: Some("sha256:c0".into()),
         take_over: false,
@@ -118,7 +118,7 @@ fn failed_puts_leave_nothing() {
 #[test]
 fn owners_keep_to_their_own() {
     let (_, store) = over_memory();
-    let (mine, theirs) = (owner("1"), owner("2"));
+    let (mine, theirs) = (caller("1"), caller("2"));
     let (path, _) = put(&store, &request("front", "1"), b"first").unwrap();
     let refused = put(&store, &request("front", "2"), b"second").unwrap_err();
     assert_eq!(
@@ -134,8 +134,8 @@ fn owners_keep_to_their_own() {
 
     let take_over = Put { take_over: true, ..request("front", "2") };
     let (second, _) = put(&store, &take_over, b"second").unwrap();
-    assert_eq!(store.file(&path).unwrap().owner, theirs.to_string());
-    assert_eq!(store.storage().record(&path).unwrap().unwrap().owner, theirs.to_string());
+    assert_eq!(store.file(&path).unwrap().owner, theirs.owner.to_string());
+    assert_eq!(store.storage().record(&path).unwrap().unwrap().owner, theirs.owner.to_string());
     assert!(matches!(store.remove(&mine, &path), Err(StorageError::OwnedByAnother { .. })));
     let mut removed = [path.clone(), second.clone()];
     removed.sort();
@@ -157,7 +157,7 @@ fn a_file_lost_meanwhile_does_not_stop_a_take_over() {
 #[test]
 fn lists_by_controller_kind_and_namespace() {
     let (memory, store) = over_memory();
-    let others = Put { owner: Owner::new("other", "1").unwrap(), ..request("back", "1") };
+    let others = Put { caller: Caller { owner: Owner::new("other", "1").unwrap(), epoch: 0 }, ..request("back", "1") };
     let elsewhere = Put { dir: ArtifactDir::new("GitRepository", "apps", "x").unwrap(), ..request("front", "1") };
     let mine = put(&store, &request("front", "1"), b"mine").unwrap().0;
     let theirs = put(&store, &others, b"theirs").unwrap().0;
@@ -176,7 +176,7 @@ fn lists_by_controller_kind_and_namespace() {
         let found = store.list(&filter);
         assert_eq!(found.iter().map(|file| &file.path).collect::<Vec<_>>(), expected, "row {row}");
     }
-    assert_eq!(store.artifacts_of(&owner("1")).len(), 2);
+    assert_eq!(store.artifacts_of(&caller("1").owner).len(), 2);
     assert_eq!(store.stat(&mine).unwrap().unwrap().size, 4);
     memory.lose(&mine, true);
     assert_eq!(store.stat(&mine).unwrap(), None);
@@ -239,7 +239,7 @@ fn a_file_that_changes_while_it_is_hashed_is_hashed_again() {
         }
         Ok(())
     };
-    let store = over(Rigged { memory: memory.clone(), on_read: Arc::new(on_read) });
+    let store = over(Rigged { on_read: Arc::new(on_read), ..Rigged::over(memory.clone()) });
     let (path, record) = put(&store, &request("front", "1"), b"bytes").unwrap();
     memory.tamper(&path, b"bytes");
     assert!(store.open_verified(&path).unwrap().is_none());
@@ -254,7 +254,7 @@ fn a_file_that_never_settles_is_not_served() {
         memory.tamper(path, b"bytes");
         Ok(())
     };
-    let store = over(Rigged { memory: memory.clone(), on_read: Arc::new(on_read) });
+    let store = over(Rigged { on_read: Arc::new(on_read), ..Rigged::over(memory.clone()) });
     let (path, _) = put(&store, &request("front", "1"), b"bytes").unwrap();
     memory.tamper(&path, b"bytes");
     let Err(error) = store.open_verified(&path) else { panic!("served while it changed") };
@@ -265,7 +265,7 @@ fn a_file_that_never_settles_is_not_served() {
 fn unreadable_bytes_are_wrong_bytes() {
     let memory = Memory::new();
     let on_read = |_: &Memory, _: &ArtifactPath| Err(io::Error::from_raw_os_error(5));
-    let store = over(Rigged { memory: memory.clone(), on_read: Arc::new(on_read) });
+    let store = over(Rigged { on_read: Arc::new(on_read), ..Rigged::over(memory.clone()) });
     let (path, record) = put(&store, &request("front", "1"), b"bytes").unwrap();
     memory.tamper(&path, b"bytes");
     assert_eq!(store.verify(&path, &record.digest).unwrap(), Verdict::Corrupted);
@@ -299,7 +299,7 @@ fn files_without_a_record_are_taken_on_when_asked_for() {
     // The next owner of the artifact owns them too.
     let (path, _) = put(&store, &request("front", "1"), b"ours").unwrap();
     assert_eq!(path, ours);
-    assert_eq!(store.file(&ours).unwrap().owner, owner("1").to_string());
+    assert_eq!(store.file(&ours).unwrap().owner, caller("1").owner.to_string());
 }
 
 #[test]
@@ -324,9 +324,10 @@ fn seconds(seconds: u64) -> Duration {
 #[tokio::test(start_paused = true)]
 async fn what_consumers_may_still_fetch_stays() {
     let (_, store) = over_memory();
-    let (owner, front, retention) = (owner("1"), dir("front"), Retention { ttl: seconds(60), ..Retention::default() });
+    let (caller, front, retention) =
+        (caller("1"), dir("front"), Retention { ttl: seconds(60), ..Retention::default() });
     let put = |bytes: &[u8]| put(&store, &request("front", "1"), bytes).unwrap().0;
-    let collect = |current: &ArtifactPath| store.collect(&owner, &front, Some(current), &retention).unwrap();
+    let collect = |current: &ArtifactPath| store.collect(&caller, &front, Some(current), &retention).unwrap();
     let first = put(b"first");
     assert_eq!(collect(&first), []);
     tokio::time::advance(seconds(86_400)).await;
@@ -342,7 +343,7 @@ async fn what_consumers_may_still_fetch_stays() {
     // Stored less than the TTL ago by the wall clock, which the test can not stop: so the records decide, and both fit.
     assert_eq!(collect(&second), []);
     let one = Retention { records: 1, ..retention };
-    assert_eq!(store.collect(&owner, &front, Some(&second), &one).unwrap(), std::slice::from_ref(&first));
+    assert_eq!(store.collect(&caller, &front, Some(&second), &one).unwrap(), std::slice::from_ref(&first));
     assert!(served(&store, &first).is_none() && served(&store, &second).is_some());
 
     // Never collected between: what was last returned is what may be published.
@@ -351,7 +352,7 @@ async fn what_consumers_may_still_fetch_stays() {
     tokio::time::advance(seconds(86_400)).await;
     let fourth = put(b"fourth");
     let none = Retention { records: 0, ..retention };
-    let collect = || store.collect(&owner, &front, Some(&fourth), &none).unwrap();
+    let collect = || store.collect(&caller, &front, Some(&fourth), &none).unwrap();
     assert_eq!(collect(), [], "the second was named current, the third was returned last");
     tokio::time::advance(seconds(661)).await;
     store.renew(&third);
@@ -375,7 +376,7 @@ async fn after_a_restart_every_file_counts_as_fresh() {
     let store = over(memory);
     // Storing renews one of them besides.
     let (new, _) = put(&store, &request("front", "1"), b"new").unwrap();
-    let collect = || store.collect(&owner("1"), &dir("front"), Some(&new), &none).unwrap();
+    let collect = || store.collect(&caller("1"), &dir("front"), Some(&new), &none).unwrap();
     assert_eq!(collect(), []);
     tokio::time::advance(seconds(660)).await;
     assert_eq!(collect(), []);
@@ -395,9 +396,9 @@ async fn files_of_the_reference_go_when_their_time_has_come() {
     let (new, _) = put(&store, &request("front", "1"), b"new").unwrap();
     let none = Retention { records: 0, ..Retention::default() };
     tokio::time::advance(seconds(600)).await;
-    assert_eq!(store.collect(&owner("1"), &dir("front"), Some(&reference), &none).unwrap(), [], "published still");
+    assert_eq!(store.collect(&caller("1"), &dir("front"), Some(&reference), &none).unwrap(), [], "published still");
     tokio::time::advance(seconds(661)).await;
-    assert_eq!(store.collect(&owner("1"), &dir("front"), Some(&new), &none).unwrap(), [reference]);
+    assert_eq!(store.collect(&caller("1"), &dir("front"), Some(&new), &none).unwrap(), [reference]);
 }
 
 #[tokio::test]

@@ -9,16 +9,15 @@ use super::{
     *,
 };
 
+fn caller() -> Caller {
+    Caller { owner: Owner::new("source-watcher", "1").unwrap(), epoch: 0 }
+}
+
 const FOLDER: &str = "WEIR_TEST_VOLUME";
 
 fn put(store: &Store, name: &str, bytes: &[u8]) -> Result<(ArtifactPath, Arc<Record>), StorageError> {
-    let request = Put {
-        dir: dir(name),
-        owner: Owner::new("source-watcher", "1").unwrap(),
-        algorithm: Algorithm::Sha256,
-        content_digest: None,
-        take_over: false,
-    };
+    let request =
+        Put { dir: dir(name), caller: caller(), algorithm: Algorithm::Sha256, content_digest: None, take_over: false };
     store.put(&request, &mut |out| out.write_all(bytes))
 }
 
@@ -91,7 +90,7 @@ fn a_full_volume_says_so_and_recovers() {
     assert_eq!(error.reason(), Reason::StorageFull, "{error}");
     assert!(names.len() > 5 && count_temporary(&volume()) == 0);
     for name in &names {
-        store.remove_all(&Owner::new("source-watcher", "1").unwrap(), &dir(name), false).unwrap();
+        store.remove_all(&caller(), &dir(name), false).unwrap();
     }
     put(&store, "again", b"again").unwrap();
     assert_eq!(store.verify(&kept, &record.digest).unwrap(), Verdict::Ok);
@@ -135,10 +134,10 @@ fn a_read_only_volume_serves_and_refuses() {
 fn many_at_once_stay_consistent() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).unwrap();
-    let owner = Owner::new("source-watcher", "1").unwrap();
+    let caller = caller();
     std::thread::scope(|scope| {
         for thread in 0..8_usize {
-            let (store, owner) = (&store, &owner);
+            let (store, caller) = (&store, &caller);
             scope.spawn(move || {
                 for round in 0..40_usize {
                     let name = format!("app-{}", (thread + round) % 3);
@@ -153,8 +152,8 @@ fn many_at_once_stay_consistent() {
                         assert_eq!(read, bytes.as_bytes());
                     }
                     match (thread, round % 4) {
-                        (0, 0) => drop(store.remove_all(owner, &dir(&name), false).unwrap()),
-                        (1, 1) => drop(store.remove(owner, &path)),
+                        (0, 0) => drop(store.remove_all(caller, &dir(&name), false).unwrap()),
+                        (1, 1) => drop(store.remove(caller, &path)),
                         (2, 2) => store.check_below(&super::super::Prefix::all()).unwrap(),
                         _ => {}
                     }

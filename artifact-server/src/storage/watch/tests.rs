@@ -9,11 +9,15 @@ use std::{
 use weir_proto::{Algorithm, Owner};
 
 use super::{
-    super::{EventKind, LocalFolder, Put, Subscription, Verdict, conformance::dir},
+    super::{Caller, EventKind, LocalFolder, Put, Subscription, Verdict, conformance::dir},
     *,
 };
 
 const DEADLINE: Duration = Duration::from_secs(20);
+
+fn caller() -> Caller {
+    Caller { owner: Owner::new("source-watcher", "1").unwrap(), epoch: 0 }
+}
 
 /// A volume below a folder of its own, so that the volume itself can be removed.
 struct Volume {
@@ -50,9 +54,13 @@ impl Volume {
     }
 
     fn put(&self, name: &str, bytes: &[u8]) -> ArtifactPath {
-        let owner = Owner::new("source-watcher", "1").unwrap();
-        let request =
-            Put { dir: dir(name), owner, algorithm: Algorithm::Sha256, content_digest: None, take_over: false };
+        let request = Put {
+            dir: dir(name),
+            caller: caller(),
+            algorithm: Algorithm::Sha256,
+            content_digest: None,
+            take_over: false,
+        };
         self.store.put(&request, &mut |out| out.write_all(bytes)).unwrap().0
     }
 
@@ -127,8 +135,7 @@ async fn every_way_to_harm_a_file_is_told() {
         // Built again, it is as good as before.
         let again = volume.stored("front", b"bytes").await;
         assert!(volume.store.open_verified(&again).unwrap().is_some(), "row {row}");
-        let owner = Owner::new("source-watcher", "1").unwrap();
-        let removed = volume.store.remove_all(&owner, &dir("front"), false).unwrap();
+        let removed = volume.store.remove_all(&caller(), &dir("front"), false).unwrap();
         volume.expect(row, EventKind::Removed, &removed.iter().collect::<Vec<_>>()).await;
     }
 }
@@ -168,8 +175,7 @@ async fn own_work_and_harmless_changes_are_silent() {
     paths.sort();
     let own: Vec<&ArtifactPath> = paths.iter().collect();
     assert_eq!(own[0].dir(), &dir("app-0"));
-    let owner = Owner::new("source-watcher", "1").unwrap();
-    volume.store.remove_all(&owner, &dir("app-0"), false).unwrap();
+    volume.store.remove_all(&caller(), &dir("app-0"), false).unwrap();
     let touched = volume.at(&paths[1]);
     fs::set_permissions(&touched, fs::Permissions::from_mode(0o640)).unwrap();
     OpenOptions::new().append(true).open(&touched).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();

@@ -2,7 +2,7 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::storage::{Storage, StorageError};
+use super::{Storage, StorageError};
 
 /// Reads a document; `None` when there is none yet. One that is there but can not be read is an error, never none.
 pub(crate) fn read<T: DeserializeOwned>(storage: &dyn Storage, name: &str) -> Result<Option<T>, StorageError> {

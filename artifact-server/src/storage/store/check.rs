@@ -17,8 +17,26 @@ impl Store {
         if self.is_as_known(path)? {
             return Ok(());
         }
-        // Somebody may be publishing or removing it at this moment: wait for them, and look again.
+        // Somebody may be publishing, removing or hashing it at this moment: wait for them, and look again.
         let _one = self.stripes.lock(path.dir());
+        self.look(path)
+    }
+
+    /// As [`Store::check`], for a file that somebody has written to. The server never does that to a file that can be seen, so the bytes
+    /// may be others even if the stamp is the same.
+    pub fn check_written(&self, path: &ArtifactPath) -> Result<(), StorageError> {
+        let _one = self.stripes.lock(path.dir());
+        self.index.doubt(path);
+        self.look(path)
+    }
+
+    /// Something happened to a file, or to any when it is `None`, and it will be checked. Whoever hashes it now begins anew. Takes a moment.
+    pub fn tell(&self, path: Option<&ArtifactPath>) {
+        self.news.tell(path);
+    }
+
+    /// The caller holds the artifact's stripe.
+    fn look(&self, path: &ArtifactPath) -> Result<(), StorageError> {
         if self.is_as_known(path)? {
             return Ok(());
         }
@@ -61,7 +79,7 @@ impl Store {
         self.events.send(EventKind::Gap, None, "");
     }
 
-    fn is_as_known(&self, path: &ArtifactPath) -> Result<bool, StorageError> {
+    pub(super) fn is_as_known(&self, path: &ArtifactPath) -> Result<bool, StorageError> {
         let head = self.storage.head(path)?;
         Ok(self.index.get(path).as_ref().map(Entry::stamp) == head.as_ref().map(|head| &head.stamp))
     }

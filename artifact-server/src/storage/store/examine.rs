@@ -50,6 +50,12 @@ impl Store {
                     _ => {}
                 }
             }
+            let listening = self.news.listen(path);
+            if known.is_none() {
+                // Else the news that it is gone would be news of a file that nobody knows.
+                let state = State::Unrecorded(object.head.clone());
+                self.index.insert(path, Entry { state, returned: Instant::now(), current: false });
+            }
             let record = match known.as_ref().and_then(Entry::record) {
                 Some(record) => Some(record.clone()),
                 None => self.storage.record(path)?.map(Arc::new),
@@ -62,13 +68,17 @@ impl Store {
                 Err(cause) if Errno::from_io_error(&cause) == Some(Errno::IO) => None,
                 Err(cause) => return Err(StorageError::io("read", path, cause)),
             };
-            let settled = object.body.stamp().map_err(|cause| StorageError::io("read", path, cause))?;
-            if settled != object.head.stamp {
+            // By its name: the open file would not tell that it is gone, or that another has its name.
+            let now = self.storage.head(path)?;
+            if now.is_none_or(|now| now.stamp != object.head.stamp) || listening.heard() {
                 continue;
             }
             return match digest {
                 Some(digest) if expected.is_none_or(|expected| expected == digest) => {
                     let record = self.take_on(path, record.as_deref(), digest, &object);
+                    if known.is_none() {
+                        self.events.send(EventKind::Stored, Some(path), &record.owner);
+                    }
                     Ok(Finding::Intact(record, object))
                 }
                 _ => {
@@ -96,13 +106,7 @@ impl Store {
             },
         });
         self.moved.lock().insert(path.clone());
-        if self.index.get(path).is_some() {
-            self.index.update(path, record.clone());
-        } else {
-            let state = State::Recorded(record.clone());
-            self.index.insert(path, Entry { state, returned: Instant::now(), current: false });
-            self.events.send(EventKind::Stored, Some(path), &record.owner);
-        }
+        self.index.update(path, record.clone());
         record
     }
 

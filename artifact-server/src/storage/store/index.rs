@@ -89,6 +89,15 @@ impl Index {
         self.change(path, |entry| entry.state = State::Recorded(record));
     }
 
+    /// Forgets at which stamp a file was good, so that it is hashed before it counts as such.
+    pub(super) fn doubt(&self, path: &ArtifactPath) {
+        self.change(path, |entry| {
+            if let State::Recorded(record) = &entry.state {
+                entry.state = State::Recorded(Arc::new(Record { stamp: Stamp::new(""), ..(**record).clone() }));
+            }
+        });
+    }
+
     pub(super) fn renew(&self, path: &ArtifactPath, now: Instant) {
         self.change(path, |entry| entry.returned = now);
     }

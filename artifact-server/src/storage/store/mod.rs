@@ -26,6 +26,9 @@ mod examine;
 mod fencing_tests;
 mod index;
 mod lock;
+mod news;
+#[cfg(test)]
+mod news_tests;
 mod put;
 #[cfg(test)]
 mod rigged;
@@ -44,6 +47,7 @@ pub use verify::{Looked, Opened, Verdict};
 use events::Events;
 use index::{Entry, Index, State};
 use lock::Locks;
+use news::News;
 
 /// Everything stored, by one server. See the module.
 pub struct Store {
@@ -56,6 +60,7 @@ pub struct Store {
     locks: Locks,
     /// Serialises what must see an artifact's files and change them in one step. Held for milliseconds, or while one file is hashed.
     stripes: Stripes,
+    news: News,
     next_sequence: AtomicU64,
     /// Files whose records in the storage are older than what is known of them.
     moved: Mutex<BTreeSet<ArtifactPath>>,
@@ -105,6 +110,7 @@ impl Store {
             events: Events::new(),
             locks: Locks::default(),
             stripes: Stripes::new(),
+            news: News::default(),
             next_sequence: AtomicU64::new(last.saturating_add(1)),
             moved: Mutex::default(),
             swept,

@@ -53,6 +53,7 @@ struct Disturbed {
     memory: Memory,
     on_read: OnRead,
     path: ArtifactPath,
+    opened: Stamp,
     body: Arc<dyn Body>,
 }
 
@@ -64,10 +65,10 @@ impl ReadAt for Disturbed {
 }
 
 impl Body for Disturbed {
-    /// As an open file would tell: the stamp of what is under the key now.
+    /// As an open file would tell: the stamp of what is under the key now. Removing it is no touch.
     fn stamp(&self) -> io::Result<Stamp> {
         let head = self.memory.head(&self.path).map_err(io::Error::other)?;
-        head.map(|head| head.stamp).ok_or_else(|| io::ErrorKind::NotFound.into())
+        Ok(head.map_or_else(|| self.opened.clone(), |head| head.stamp))
     }
 }
 
@@ -84,9 +85,9 @@ impl Storage for Rigged {
     fn open(&self, path: &ArtifactPath) -> Result<Option<Object>, StorageError> {
         let (memory, on_read) = (self.memory.clone(), self.on_read.clone());
         let opened = self.memory.open(path)?;
-        Ok(opened.map(|Object { head, body }| Object {
-            head,
-            body: Arc::new(Disturbed { memory, on_read, path: path.clone(), body }),
+        Ok(opened.map(|Object { head, body }| {
+            let opened = head.stamp.clone();
+            Object { head, body: Arc::new(Disturbed { memory, on_read, path: path.clone(), opened, body }) }
         }))
     }
 

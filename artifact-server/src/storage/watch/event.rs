@@ -6,24 +6,29 @@ use notify::{
     ErrorKind, Event, EventKind,
     event::{ModifyKind, RenameMode},
 };
-use weir_proto::ArtifactDir;
+use weir_proto::{ArtifactDir, ArtifactPath};
 
 use super::{Broken, Pending};
 use crate::storage::Prefix;
 
+/// Told at once which file an event speaks of; `None` when it may be any.
+type Tell<'a> = &'a dyn Fn(Option<&ArtifactPath>);
+
 /// Adds the places that an event speaks of. False when there is nothing to look at: reads, hidden names, somebody else's.
-pub(super) fn note(pending: &mut Pending, root: &Path, event: notify::Result<Event>) -> bool {
+pub(super) fn note(pending: &mut Pending, root: &Path, event: notify::Result<Event>, tell: Tell<'_>) -> bool {
     match event {
         Ok(event) if event.need_rescan() => {
             pending.overflow = true;
+            tell(None);
             true
         }
         Ok(event) if matters(event.kind) => {
             let paths = event.paths.iter().filter_map(|path| path.strip_prefix(root).ok());
-            paths.filter(|path| place(pending, path, event.kind)).count() > 0
+            paths.filter(|path| place(pending, path, event.kind, tell)).count() > 0
         }
         Ok(_) => false,
         Err(error) => {
+            tell(None);
             match error.kind {
                 ErrorKind::MaxFilesWatch => pending.broken = Some(Broken::Limit),
                 _ => pending.overflow = true,
@@ -39,13 +44,14 @@ fn matters(kind: EventKind) -> bool {
     !both && !matches!(kind, EventKind::Access(_) | EventKind::Other)
 }
 
-fn place(pending: &mut Pending, path: &Path, kind: EventKind) -> bool {
+fn place(pending: &mut Pending, path: &Path, kind: EventKind, tell: Tell<'_>) -> bool {
     let name = |part| match part {
         Component::Normal(name) => name.to_str(),
         _ => None,
     };
     let parts: Option<Vec<&str>> = path.components().map(name).collect();
     let appears = matches!(kind, EventKind::Create(_) | EventKind::Modify(ModifyKind::Name(RenameMode::To)));
+    let written = matches!(kind, EventKind::Modify(ModifyKind::Data(_)));
     let in_place = matches!(kind, EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Metadata(_)));
     match parts.as_deref() {
         Some([]) if !appears && !in_place => {
@@ -66,8 +72,10 @@ fn place(pending: &mut Pending, path: &Path, kind: EventKind) -> bool {
             None => false,
         },
         Some(&[kind, namespace, name, file]) => {
-            let path = ArtifactDir::new(kind, namespace, name).and_then(|dir| dir.file(file));
-            path.is_ok_and(|path| pending.files.insert(path))
+            let Ok(path) = ArtifactDir::new(kind, namespace, name).and_then(|dir| dir.file(file)) else { return false };
+            tell(Some(&path));
+            *pending.files.entry(path).or_default() |= written;
+            true
         }
         _ => false,
     }
@@ -75,7 +83,10 @@ fn place(pending: &mut Pending, path: &Path, kind: EventKind) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::{
+        cell::{Cell, RefCell},
+        path::PathBuf,
+    };
 
     use notify::event::{AccessKind, AccessMode, CreateKind, DataChange, Flag, MetadataKind, RemoveKind};
 
@@ -94,7 +105,7 @@ mod tests {
         let read = EventKind::Access(AccessKind::Close(AccessMode::Write));
         // Row, event, path below the root, what is looked at.
         let rows = [
-            ("file written", write, "e/apps/front/a.tar.gz", "file e/apps/front/a.tar.gz"),
+            ("file written", write, "e/apps/front/a.tar.gz", "written e/apps/front/a.tar.gz"),
             ("file removed", remove, "e/apps/front/a.tar.gz", "file e/apps/front/a.tar.gz"),
             ("file renamed away", gone, "e/apps/front/a.tar.gz", "file e/apps/front/a.tar.gz"),
             ("mode changed", mode, "e/apps/front/a.tar.gz", "file e/apps/front/a.tar.gz"),
@@ -122,9 +133,14 @@ mod tests {
             let root = PathBuf::from("/data");
             let path = if path.is_empty() { root.clone() } else { root.join(path) };
             let mut pending = Pending::default();
-            let noted = note(&mut pending, &root, Ok(Event::new(kind).add_path(path)));
+            let told = RefCell::new(Vec::new());
+            let tell = |path: Option<&ArtifactPath>| told.borrow_mut().push(path.cloned());
+            let noted = note(&mut pending, &root, Ok(Event::new(kind).add_path(path)), &tell);
+            let files: Vec<_> = pending.files.keys().cloned().map(Some).collect();
+            assert_eq!(told.into_inner(), files, "row {row}: told at once");
             let mut found = Vec::new();
-            found.extend(pending.files.iter().map(|path| format!("file {path}")));
+            let what = |written: bool| if written { "written" } else { "file" };
+            found.extend(pending.files.iter().map(|(path, &written)| format!("{} {path}", what(written))));
             found.extend(pending.folders.iter().map(|folder| format!("folder {folder}")));
             found.extend(pending.fresh.iter().map(|_| "fresh".to_owned()));
             found.extend(pending.broken.iter().map(|_| "root".to_owned()));
@@ -133,8 +149,11 @@ mod tests {
         }
         let mut pending = Pending::default();
         let overflow = Event::new(EventKind::Other).set_flag(Flag::Rescan);
-        assert!(note(&mut pending, Path::new("/data"), Ok(overflow)) && pending.overflow);
+        let told = Cell::new(0);
+        let tell = |path: Option<&ArtifactPath>| told.set(told.get() + usize::from(path.is_none()));
+        assert!(note(&mut pending, Path::new("/data"), Ok(overflow), &tell) && pending.overflow);
         let limit = notify::Error::new(ErrorKind::MaxFilesWatch);
-        assert!(note(&mut pending, Path::new("/data"), Err(limit)) && pending.broken == Some(Broken::Limit));
+        assert!(note(&mut pending, Path::new("/data"), Err(limit), &tell) && pending.broken == Some(Broken::Limit));
+        assert_eq!(told.get(), 2, "it may be any file");
     }
 }

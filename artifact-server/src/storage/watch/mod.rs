@@ -5,7 +5,7 @@
 //! events can not be had, or may have been lost, everything is compared, by stat alone.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
     sync::{
@@ -68,7 +68,8 @@ struct Shared {
 /// Where to look. Looking twice at one place is looking once.
 #[derive(Default)]
 struct Pending {
-    files: BTreeSet<ArtifactPath>,
+    /// With whether somebody wrote to the file.
+    files: BTreeMap<ArtifactPath, bool>,
     folders: BTreeSet<Prefix>,
     /// Folders that have just appeared.
     fresh: BTreeSet<Prefix>,
@@ -166,6 +167,9 @@ impl Looker {
             let armed = self.events.is_none() && now >= self.next_arm && self.arm();
             if pending.overflow || pending.broken.is_some() || replaced || armed || now >= self.next_scan {
                 self.look(self.store.check_below(&Prefix::all()));
+                // A stamp alone does not tell of these.
+                let written = pending.files.into_iter().filter(|(_, written)| *written).collect();
+                self.look_at(written, BTreeSet::new());
                 self.store.save_stamps();
                 self.next_scan = Instant::now() + self.interval();
             } else {
@@ -191,19 +195,19 @@ impl Looker {
         std::mem::take(&mut *pending)
     }
 
-    fn look_at(&self, files: BTreeSet<ArtifactPath>, folders: BTreeSet<Prefix>) {
+    fn look_at(&self, files: BTreeMap<ArtifactPath, bool>, folders: BTreeSet<Prefix>) {
         for folder in &folders {
             self.look(self.store.check_below(folder));
         }
-        for path in &files {
-            self.look(self.store.check(path));
+        for (path, &written) in &files {
+            self.look(if written { self.store.check_written(path) } else { self.store.check(path) });
         }
     }
 
     /// Between the making of a folder and the kernel's first event from it, things can happen unseen.
     fn look_again(&mut self, now: Instant, fresh: BTreeSet<Prefix>) {
         if let Some((_, folders)) = self.second_look.take_if(|(due, _)| *due <= now) {
-            self.look_at(BTreeSet::new(), folders);
+            self.look_at(BTreeMap::new(), folders);
         }
         if !fresh.is_empty() {
             let (_, folders) = self.second_look.get_or_insert_with(|| (now + SECOND_LOOK, BTreeSet::new()));
@@ -256,9 +260,9 @@ impl Looker {
     }
 
     fn subscribe(&self) -> Result<RecommendedWatcher, ErrorKind> {
-        let (shared, root) = (self.shared.clone(), self.root.clone());
+        let (shared, root, store) = (self.shared.clone(), self.root.clone(), self.store.clone());
         let on_event = move |event: notify::Result<notify::Event>| {
-            if event::note(&mut shared.pending.lock(), &root, event) {
+            if event::note(&mut shared.pending.lock(), &root, event, &|file| store.tell(file)) {
                 shared.wake.notify_one();
             }
         };

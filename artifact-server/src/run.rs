@@ -21,7 +21,7 @@ use crate::{
 /// How long downloads may take to finish when the server ends. The pod has ten seconds.
 const DRAIN: Duration = Duration::from_secs(8);
 
-/// Serves until `shutdown` is ready, then drains: running downloads finish, new connections are refused, calls end with
+/// Serves until `shutdown` is ready, then drains: health says so, running downloads finish, new ones are refused, calls end with
 /// `SHUTTING_DOWN`. Returns after eight seconds at the latest.
 ///
 /// `threads` are the shares of a pool that has room for all of them.
@@ -29,27 +29,31 @@ pub async fn run(config: Config, threads: Threads, shutdown: impl Future<Output 
     let parts = Parts::open(&config, threads).await?;
     let listener = Listener::open(&config.grpc).await?;
     let tasks = TaskTracker::new();
-    let (stop, abort) = (parts.server.stop.clone(), parts.abort.clone());
+    let (close, abort) = (CancellationToken::new(), parts.abort.clone());
     for (address, flag, filter) in parts.admin(&config) {
         let listener = http::listen(&address).await.map_err(|cause| ServerError::Port { address, flag, cause })?;
         http::log_open(&listener, flag.trim_end_matches("-addr"));
-        tasks.spawn(serve_admin(listener, filter, stop.clone(), abort.clone()));
+        tasks.spawn(serve_admin(listener, filter, close.clone(), abort.clone()));
     }
     parts.server.serving.start().await.map_err(ServerError::Serving)?;
     tasks.spawn(count_events(Arc::clone(&parts.server)));
     tracing::info!(grpc = listener.place(), storage = %config.storage_path.display(), "artifact server ready");
 
-    let router = parts.services().await?;
-    let grpc = grpc::serve(router, listener, stop.clone());
+    let grpc = grpc::serve(parts.services()?, listener, close.clone());
     tokio::pin!(grpc);
     tokio::select! {
         result = &mut grpc => return result.map_err(|error| ServerError::Grpc(error.into())),
         () = shutdown => {}
     }
     tracing::info!("ending: finishing downloads");
-    stop.cancel();
+    // Health and readiness say so from here on, and go on saying so until the downloads are done.
+    parts.server.stop.cancel();
     tasks.close();
-    let drain = async { tokio::join!(parts.server.serving.end(), grpc, tasks.wait()) };
+    let downloads = async {
+        parts.server.serving.end().await;
+        close.cancel();
+    };
+    let drain = async { tokio::join!(downloads, grpc, tasks.wait()) };
     if tokio::time::timeout(DRAIN, drain).await.is_err() {
         tracing::info!("ending: some downloads did not finish in time");
         abort.cancel();
@@ -100,13 +104,9 @@ impl Parts {
         health.into_iter().chain(metrics).collect()
     }
 
-    async fn services(&self) -> Result<tonic::transport::server::Router, ServerError> {
-        let (reporter, health) = tonic_health::server::health_reporter();
-        for service in ["", "weir.artifact.v1.ArtifactStorage", "weir.artifact.v1.ArtifactBuilder"] {
-            reporter.set_service_status(service, tonic_health::ServingStatus::Serving).await;
-        }
+    fn services(&self) -> Result<tonic::transport::server::Router, ServerError> {
         let builder = BuilderService { server: Arc::clone(&self.server), builder: Arc::clone(&self.builder) };
-        grpc::services(StorageService(Arc::clone(&self.server)), builder, health)
+        grpc::services(StorageService(Arc::clone(&self.server)), builder)
             .map_err(|error| ServerError::Grpc(error.into()))
     }
 }
@@ -114,10 +114,10 @@ impl Parts {
 async fn serve_admin(
     listener: tokio::net::TcpListener,
     filter: BoxedFilter<(Response,)>,
-    stop: CancellationToken,
+    close: CancellationToken,
     abort: CancellationToken,
 ) {
-    http::accept(listener, filter, http::Limits::default(), stop, abort.clone()).await.finish(abort).await;
+    http::accept(listener, filter, http::Limits::default(), close, abort.clone()).await.finish(abort).await;
 }
 
 fn cache_settings(sources: &Sources, threads: Threads) -> CacheSettings {

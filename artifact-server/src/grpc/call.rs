@@ -24,7 +24,7 @@ pub struct Server {
     pub defaults: Defaults,
     /// Figures.
     pub metrics: Arc<Metrics>,
-    /// Cancelled when the server ends.
+    /// Cancelled when the server is told to end. Calls go on for a moment, but nothing new is begun.
     pub stop: CancellationToken,
 }
 
@@ -34,8 +34,11 @@ impl Server {
         self.admit_caller(convert::caller(caller)?).await
     }
 
-    /// Refuses a caller whose epoch is over, before it waits for anything. What it changes in the end, the store lets it change.
+    /// Refuses everybody when the server ends, and a caller whose epoch is over, before it waits for anything. What it changes in the end, the store lets it change.
     pub(super) async fn admit_caller(&self, caller: Caller) -> Result<Caller, Failure> {
+        if self.stop.is_cancelled() {
+            return Err(shutting_down());
+        }
         if self.store.epochs().is_current(&caller) {
             return Ok(caller);
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{self, server::Router};
-use tonic_health::pb::health_server::{Health, HealthServer};
+use tonic_health::pb::health_server::HealthServer;
 use weir_proto::{
     DESCRIPTOR, MAX_MESSAGE_BYTES,
     v1::{artifact_builder_server::ArtifactBuilderServer, artifact_storage_server::ArtifactStorageServer},
@@ -15,6 +15,7 @@ mod builder;
 mod call;
 pub mod convert;
 mod deadline;
+mod health;
 mod listener;
 mod order;
 mod storage;
@@ -35,11 +36,8 @@ const MAX_STREAMS: u32 = 1024;
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
 
 /// All services: storage, builder, health, and reflection in both versions.
-pub fn services(
-    storage: StorageService,
-    builder: BuilderService,
-    health: HealthServer<impl Health>,
-) -> Result<Router, tonic_reflection::server::Error> {
+pub fn services(storage: StorageService, builder: BuilderService) -> Result<Router, tonic_reflection::server::Error> {
+    let health = HealthServer::new(health::HealthService(storage.0.stop.clone()));
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTOR)
@@ -61,14 +59,14 @@ pub fn services(
     Ok(router)
 }
 
-/// Serves until `stop`; then new connections are refused and open calls end on their own.
-pub async fn serve(router: Router, listener: Listener, stop: CancellationToken) -> Result<(), transport::Error> {
-    let stopped = stop.cancelled_owned();
+/// Serves until `close`; then new connections are refused and open calls end on their own.
+pub async fn serve(router: Router, listener: Listener, close: CancellationToken) -> Result<(), transport::Error> {
+    let closed = close.cancelled_owned();
     match listener {
-        Listener::Tcp(listener) => router.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopped).await,
+        Listener::Tcp(listener) => router.serve_with_incoming_shutdown(TcpListenerStream::new(listener), closed).await,
         Listener::Unix(listener, file) => {
             let gone = async move {
-                stopped.await;
+                closed.await;
                 // Before the socket closes, so that nobody finds a dead one.
                 drop(file);
             };

@@ -8,8 +8,8 @@ use warp::{Filter, Reply, filters::BoxedFilter, path::FullPath, reply::Response}
 
 use crate::metrics::Metrics;
 
-/// `/healthz` is always well. `/readyz` is, until the server ends: it listens only when all of it is up. Whether artifacts are served
-/// is `GET /` on their own port.
+/// `/healthz` is always well. `/readyz` is, until the server is told to end: it listens only when all of it is up, and goes on to listen
+/// while downloads finish. Whether artifacts are served is `GET /` on their own port.
 pub fn health(stop: CancellationToken) -> BoxedFilter<(Response,)> {
     answer(move |path| match path {
         "/healthz" => Some((StatusCode::OK, "ok".to_owned())),

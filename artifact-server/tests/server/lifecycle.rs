@@ -1,15 +1,22 @@
 //! Start, restart, end.
 
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::{
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    time::Duration,
+};
 
 use rustix::process::Signal;
-use tokio::{io::AsyncReadExt, net::TcpStream};
-use weir_proto::v1::{GetInfoRequest, StatRequest, Verdict, VerifyRequest, build_result::Outcome};
+use tokio::{io::AsyncReadExt, net::TcpStream, time::Instant};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use weir_proto::{
+    Failure, Reason,
+    v1::{GetInfoRequest, RemoveRequest, StatRequest, Verdict, VerifyRequest, build_result::Outcome},
+};
 
 use crate::{
     builds::{artifact, build, build_new, header, published},
     downloads::slow_download,
-    process::{Place, Server},
+    process::{Place, Server, caller},
     sources::Sources,
 };
 
@@ -81,6 +88,43 @@ async fn a_download_that_runs_finishes_when_the_server_ends() {
     assert_eq!(i64::try_from(rest.len() - head).unwrap(), stored.size, "all of it");
     assert_eq!(server.ended().await, Some(0));
     assert!(!place.socket().exists(), "an orderly end leaves no socket");
+}
+
+#[tokio::test]
+async fn an_ending_server_says_so_while_it_drains_and_ends_in_the_pods_time() {
+    let (place, sources) = (Place::new(), Sources::start().await);
+    let server = place.start(&[]).await;
+    let (download, stored) = slow_download(&server, &sources).await;
+    let mut health = HealthClient::new(server.channel());
+    let request = |service: &str| HealthCheckRequest { service: service.into() };
+    let mut watch = health.watch(request("")).await.unwrap().into_inner();
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    let told = Instant::now();
+    server.signal(Signal::TERM);
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
+    assert_eq!(watch.message().await.unwrap(), None, "there is nothing more to say");
+
+    for service in ["", "weir.artifact.v1.ArtifactStorage", "weir.artifact.v1.ArtifactBuilder"] {
+        let answer = health.check(request(service)).await.unwrap().into_inner();
+        assert_eq!(answer.status(), ServingStatus::NotServing, "{service:?}");
+        let mut late = health.watch(request(service)).await.unwrap().into_inner();
+        assert_eq!(late.message().await.unwrap().unwrap().status(), ServingStatus::NotServing, "{service:?}");
+        assert_eq!(late.message().await.unwrap(), None, "{service:?}");
+    }
+    for (path, status) in [("/readyz", 503), ("/healthz", 200)] {
+        let answer = reqwest::get(format!("http://{}{path}", server.port("health"))).await.unwrap();
+        assert_eq!(answer.status(), status, "{path}");
+    }
+    let remove = RemoveRequest { caller: caller(), path: stored.path.clone() };
+    let refused = Failure::from_status(&server.storage().remove(remove).await.unwrap_err()).unwrap();
+    assert_eq!(refused.reason, Reason::ShuttingDown, "nothing new is begun");
+    let stat = server.storage().stat(StatRequest { path: stored.path }).await.unwrap();
+    assert!(stat.into_inner().exists);
+
+    // The client never reads on. The pod has ten seconds.
+    assert_eq!(server.ended().await, Some(0));
+    assert!(told.elapsed() < Duration::from_secs(10), "{:?}", told.elapsed());
+    drop(download);
 }
 
 #[tokio::test]

@@ -17,6 +17,8 @@ async fn health_is_on() {
         let answer = health.check(request).await.unwrap().into_inner();
         assert_eq!(answer.status(), ServingStatus::Serving, "{service:?}");
     }
+    let status = health.check(HealthCheckRequest { service: "nonsense".into() }).await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound);
     for (port, path, status) in
         [("health", "/healthz", 200), ("health", "/readyz", 200), ("health", "/x", 404), ("metrics", "/metrics", 200)]
     {

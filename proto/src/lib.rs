@@ -20,7 +20,7 @@ pub use owner::{Owner, OwnerError};
 pub use path::{ArtifactDir, ArtifactPath, PathError};
 
 /// Generated messages, clients and services of `weir.artifact.v1`.
-#[expect(clippy::too_many_lines, clippy::allow_attributes_without_reason, missing_docs, reason = "generated code")]
+#[expect(clippy::too_many_lines, clippy::allow_attributes_without_reason, reason = "generated code")]
 pub mod v1 {
     include!("gen/weir.artifact.v1.rs");
 }

@@ -1,6 +1,6 @@
 //! Names of stored files: `<kind, lower case>/<namespace>/<name>/<file>`.
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Borrow, fmt, str::FromStr};
 
 /// The folder of one artifact, e.g. `externalartifact/apps/frontend`. Every part is a valid Kubernetes name, so that no
 /// part can be empty, start with a dot, or contain a slash.
@@ -37,6 +37,13 @@ impl ArtifactDir {
     pub fn file(&self, file: &str) -> Result<ArtifactPath, PathError> {
         check("file", file, is_file_name(file))?;
         Ok(ArtifactPath { dir: self.clone(), file: file.to_owned() })
+    }
+}
+
+/// Compares as its text does, so that ordered collections can be searched by text.
+impl Borrow<str> for ArtifactDir {
+    fn borrow(&self) -> &str {
+        &self.text
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use weir_proto::{Algorithm, ArtifactDir, ArtifactPath, Digest, DigestError, Failure, Reason, v1};
+use weir_proto::{Algorithm, ArtifactDir, ArtifactPath, Digest, DigestError, Failure, Owner, Reason, v1};
 
 use crate::{
     args::Config,
@@ -56,6 +56,14 @@ pub fn caller(caller: Option<v1::Caller>) -> Result<Caller, Failure> {
     let caller = caller.ok_or_else(|| invalid("caller", "caller is missing: say who owns the files"))?;
     let owner = caller.owner.parse().map_err(|error| invalid("caller.owner", format!("{error}")))?;
     Ok(Caller { owner, epoch: caller.epoch })
+}
+
+/// Checks an owner that may be left out.
+pub fn optional_owner(field: &str, text: &str) -> Result<(), Failure> {
+    match text {
+        "" => Ok(()),
+        text => text.parse().map(|_: Owner| ()).map_err(|error| invalid(field, format!("{error}"))),
+    }
 }
 
 /// Reads the path of a file.

@@ -22,7 +22,7 @@ const MAX_COLLECTABLE: usize = 1000;
 const CHUNK: usize = 128;
 
 /// What callers may rely on beyond the first version of the contract.
-const FEATURES: [&str; 3] = ["build", "find-directories", "watch"];
+const FEATURES: [&str; 4] = ["build", "find-directories", "list-by-owner", "watch"];
 
 /// The service.
 pub struct StorageService(pub Arc<Server>);
@@ -110,10 +110,11 @@ impl ArtifactStorage for StorageService {
     type ListStream = Answers<v1::ListResponse>;
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<Self::ListStream>, Status> {
-        let v1::ListRequest { controller, kind, namespace } = request.into_inner();
-        let filter = Filter { controller, kind: kind.to_lowercase(), namespace };
-        let mut files = self.0.store.list(&filter);
-        files.sort_by(|one, other| one.path.cmp(&other.path));
+        let v1::ListRequest { controller, kind, namespace, name, owner } = request.into_inner();
+        convert::optional_owner("owner", &owner)?;
+        let filter = Filter { controller, kind: kind.to_lowercase(), namespace, name, owner };
+        let store = Arc::clone(&self.0.store);
+        let files = blocking(move || Ok::<_, Failure>(store.list(&filter))).await?;
         let (defaults, found) = (self.0.defaults.clone(), files.into_iter());
         let answers =
             found.map(move |listed| Ok(v1::ListResponse { file: Some(convert::stored_file(listed, &defaults)) }));

@@ -31,7 +31,10 @@ async fn verdict(server: &Server, artifact: &Artifact) -> Verdict {
 }
 
 async fn list(server: &Server, controller: &str) -> Vec<String> {
-    let request = ListRequest { controller: controller.into(), ..ListRequest::default() };
+    listed(server, ListRequest { controller: controller.into(), ..ListRequest::default() }).await
+}
+
+async fn listed(server: &Server, request: ListRequest) -> Vec<String> {
     let mut answers = server.storage().list(request).await.unwrap().into_inner();
     let mut paths = Vec::new();
     while let Some(answer) = answers.message().await.unwrap() {
@@ -85,12 +88,21 @@ async fn files_belong_to_who_stored_them() {
 
     let (_, results) = foreign(true).await.unwrap();
     let Some(Outcome::Built(theirs)) = &results[&0].outcome else { panic!("{results:?}") };
-    let (mut everything, mut expected) = (list(&server, "").await, vec![ours.path.clone(), theirs.path.clone()]);
-    everything.sort();
+    let mut expected = vec![ours.path.clone(), theirs.path.clone()];
     expected.sort();
-    assert_eq!(everything, expected);
+    assert_eq!(list(&server, "").await, expected, "in path order");
     assert_eq!(list(&server, "other").await.len(), 2, "taken over, all of them");
     assert!(list(&server, "source-watcher").await.is_empty());
+    let select =
+        |name: &str, owner: &str| ListRequest { name: name.into(), owner: owner.into(), ..ListRequest::default() };
+    assert_eq!(listed(&server, select("", "other/2")).await, expected);
+    assert_eq!(listed(&server, select("web", "other/2")).await, expected);
+    assert_eq!(listed(&server, select("web", "")).await, expected);
+    for (name, owner) in [("", "other/1"), ("", "source-watcher/1"), ("db", "other/2"), ("we", "")] {
+        assert_eq!(listed(&server, select(name, owner)).await, [""; 0], "{name:?} {owner:?}");
+    }
+    let refused = failure(server.storage().list(select("", "other")).await);
+    assert_eq!((refused.reason, refused.field.as_deref()), (Reason::InvalidRequest, Some("owner")));
 
     server.storage().remove(remove.clone()).await.unwrap();
     assert_eq!(failure(server.storage().remove(remove).await).reason, Reason::NotFound);

@@ -181,6 +181,7 @@ impl Server {
             controller: crate::api::FIELD_MANAGER.to_owned(),
             kind: crate::api::external_artifact::KIND.to_lowercase(),
             namespace: namespace.to_owned(),
+            ..ListRequest::default()
         };
         let answer = self.storage.clone().list(timed(request, CALL_TIMEOUT)).await;
         let files = self.stream(answer.map_err(|status| self.error(&status))?.into_inner());

@@ -1,13 +1,13 @@
 //! Listing, removing and collecting.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
 use weir_proto::{ArtifactDir, ArtifactPath, Owner};
 
 use super::{
-    super::{Caller, Prefix, Record, Retention, StorageError, retention},
+    super::{Caller, Record, Retention, StorageError, retention},
     Entry, EventKind, State, Store,
 };
 
@@ -20,6 +20,25 @@ pub struct Filter {
     pub kind: String,
     /// Namespace of the artifact.
     pub namespace: String,
+    /// Name of the artifact.
+    pub name: String,
+    /// Whole owner. When set, files without an owner are left out.
+    pub owner: String,
+}
+
+impl Filter {
+    pub(super) fn matches(&self, path: &ArtifactPath, owner: &str) -> bool {
+        let (kind, namespace, name) = path.dir().parts();
+        let controller = owner.split('/').next().unwrap_or_default();
+        let rows = [
+            (&self.controller, controller),
+            (&self.kind, kind),
+            (&self.namespace, namespace),
+            (&self.name, name),
+            (&self.owner, owner),
+        ];
+        rows.iter().all(|(wanted, found)| wanted.is_empty() || wanted == found)
+    }
 }
 
 /// A stored file.
@@ -36,15 +55,7 @@ pub struct Listed {
 impl Store {
     /// The stored files by artifact and name, from the index.
     pub fn list(&self, filter: &Filter) -> Vec<Listed> {
-        let files = self.index.below(&Prefix::all());
-        let matches = |path: &ArtifactPath, entry: &Entry| {
-            let (kind, namespace, _) = path.dir().parts();
-            let controller = entry.owner().split('/').next().unwrap_or_default();
-            (filter.controller.is_empty() || filter.controller == controller)
-                && (filter.kind.is_empty() || filter.kind == kind)
-                && (filter.namespace.is_empty() || filter.namespace == namespace)
-        };
-        files.into_iter().filter(|(path, entry)| matches(path, entry)).filter_map(listed).collect()
+        self.index.select(filter).into_iter().filter_map(listed).collect()
     }
 
     /// Whether a file is there, and what is known of it. Reads no bytes.
@@ -122,14 +133,6 @@ impl Store {
             }
         }
         failed.map_or(Ok(removed), Err)
-    }
-
-    /// Removes files of a controller whose object is gone: all artifacts that `owner` has files of.
-    pub fn artifacts_of(&self, owner: &Owner) -> Vec<ArtifactDir> {
-        let owner = owner.to_string();
-        let files = self.index.below(&Prefix::all()).into_iter().filter(|(_, entry)| entry.owner() == owner);
-        let dirs: HashSet<ArtifactDir> = files.map(|(path, _)| path.dir().clone()).collect();
-        dirs.into_iter().collect()
     }
 
     /// The index first, so that the watch on the volume knows that this is no loss.

@@ -25,10 +25,13 @@ mod examine;
 #[cfg(test)]
 mod fencing_tests;
 mod index;
+#[cfg(test)]
+mod index_tests;
 mod lock;
 mod news;
 #[cfg(test)]
 mod news_tests;
+mod ordered;
 mod put;
 #[cfg(test)]
 mod rigged;
@@ -78,6 +81,20 @@ pub struct Stats {
     pub unrecorded: usize,
     /// What the sweep at start-up met.
     pub swept: Swept,
+}
+
+impl Stats {
+    fn add(&mut self, entry: &Entry) {
+        self.files += 1;
+        self.bytes += entry.size();
+        self.unrecorded += usize::from(matches!(entry.state, State::Unrecorded(_)));
+    }
+
+    fn take(&mut self, entry: &Entry) {
+        self.files -= 1;
+        self.bytes -= entry.size();
+        self.unrecorded -= usize::from(matches!(entry.state, State::Unrecorded(_)));
+    }
 }
 
 impl Store {

@@ -172,11 +172,17 @@ fn lists_by_controller_kind_and_namespace() {
         ("part of a controller's name", "source", "", "", vec![]),
     ];
     for (row, controller, kind, namespace, expected) in rows {
-        let filter = Filter { controller: controller.into(), kind: kind.into(), namespace: namespace.into() };
+        let filter = Filter {
+            controller: controller.into(),
+            kind: kind.into(),
+            namespace: namespace.into(),
+            ..Filter::default()
+        };
         let found = store.list(&filter);
         assert_eq!(found.iter().map(|file| &file.path).collect::<Vec<_>>(), expected, "row {row}");
     }
-    assert_eq!(store.artifacts_of(&caller("1").owner).len(), 2);
+    let of = |owner: &str| store.list(&Filter { owner: owner.into(), ..Filter::default() }).len();
+    assert_eq!((of("source-watcher/1"), of("other/1"), of("source-watcher/2"), of("source-watcher/")), (2, 1, 0, 0));
     assert_eq!(store.stat(&mine).unwrap().unwrap().size, 4);
     memory.lose(&mine, true);
     assert_eq!(store.stat(&mine).unwrap(), None);

@@ -53,8 +53,12 @@ pub struct Files {
     hashing: Arc<Hashing>,
 }
 
+/// How often a file is looked at anew after it could not be read, before that is the answer.
+const ATTEMPTS: usize = 3;
+
 /// A file that may be sent, its first piece read already.
 struct Ready {
+    path: ArtifactPath,
     opened: Opened,
     answer: Answer,
     first: Option<Bytes>,
@@ -118,12 +122,23 @@ impl Files {
         head: bool,
         headers: HeaderMap,
     ) -> Result<Option<Ready>, Arc<StorageError>> {
+        let mut unreadable = 0;
         loop {
             match self.open_untouched(path.clone(), head, headers.clone()).await? {
                 Looked::Missing => return Ok(None),
-                Looked::Good(ready) => return Ok(Some(ready)),
-                Looked::Touched if self.hashing.hash(path).await? => {}
-                Looked::Touched => return Ok(None),
+                Looked::Good(Ok(ready)) => return Ok(Some(ready)),
+                Looked::Good(Err(error)) if unreadable == ATTEMPTS => {
+                    return Err(Arc::new(StorageError::io("read", path, error)));
+                }
+                // It was cut, changed or damaged since it was looked at. What it is now is the answer.
+                Looked::Good(Err(_)) => {
+                    unreadable += 1;
+                    self.store.doubt(path);
+                }
+                Looked::Touched => {}
+            }
+            if !self.hashing.hash(path).await? {
+                return Ok(None);
             }
         }
     }
@@ -134,7 +149,7 @@ impl Files {
         path: ArtifactPath,
         head: bool,
         headers: HeaderMap,
-    ) -> Result<Looked<Ready>, StorageError> {
+    ) -> Result<Looked<io::Result<Ready>>, StorageError> {
         let Ok(permit) = Arc::clone(&self.openings).acquire_owned().await else { return Ok(Looked::Missing) };
         let store = Arc::clone(&self.store);
         let open = move || {
@@ -150,8 +165,7 @@ impl Files {
                 Answer::Part(range) => Some(piece(&opened, range.clone())),
                 _ => None,
             };
-            let first = first.transpose().map_err(|error| StorageError::io("read", &path, error))?;
-            Ok(Looked::Good(Ready { opened, answer, first }))
+            Ok(Looked::Good(first.transpose().map(|first| Ready { path, opened, answer, first })))
         };
         tokio::task::spawn_blocking(open)
             .await
@@ -159,7 +173,7 @@ impl Files {
     }
 
     fn send(&self, ready: Ready, head: bool) -> Response {
-        let Ready { opened, answer, first } = ready;
+        let Ready { path, opened, answer, first } = ready;
         let facts = facts(&opened);
         let range = match &answer {
             Answer::Part(range) => range.clone(),
@@ -168,13 +182,39 @@ impl Files {
         let mut response = match (&answer, first) {
             (Answer::Whole | Answer::Part(_), Some(first)) => {
                 self.metrics.served(range.end - range.start);
-                body(opened, range.clone(), first)
+                self.body(path, opened, range.clone(), first)
             }
             _ => Response::default(),
         };
         *response.status_mut() = answer.status();
         describe(response.headers_mut(), &answer, &facts, &range, head);
         response
+    }
+
+    /// The bytes of a range, the first piece at hand. A file that is touched while it is sent breaks off, and is hashed before it is sent
+    /// again.
+    fn body(&self, path: ArtifactPath, opened: Opened, range: Range<u64>, first: Bytes) -> Response {
+        let next = range.start + first.len() as u64;
+        if next >= range.end {
+            return Response::new(first.into());
+        }
+        let store = Arc::clone(&self.store);
+        let rest = stream::try_unfold(next, move |at| {
+            let (store, path, opened, end) = (Arc::clone(&store), path.clone(), opened.clone(), range.end);
+            async move {
+                if at >= end {
+                    return Ok(None);
+                }
+                let read = tokio::task::spawn_blocking(move || piece(&opened, at..end)).await;
+                let bytes = read.map_err(io::Error::other)?.inspect_err(|error| {
+                    tracing::warn!(%path, %error, "a download breaks off");
+                    store.doubt(&path);
+                })?;
+                let next = at + bytes.len() as u64;
+                Ok(Some((bytes, next)))
+            }
+        });
+        warp::reply::stream(whole(first, rest)).into_response()
     }
 }
 
@@ -207,27 +247,6 @@ fn describe(headers: &mut HeaderMap, answer: &Answer, facts: &Facts, range: &Ran
     }
 }
 
-/// The bytes of a range, the first piece at hand. A file that is touched while it is sent breaks off.
-fn body(opened: Opened, range: Range<u64>, first: Bytes) -> Response {
-    let next = range.start + first.len() as u64;
-    if next >= range.end {
-        return Response::new(first.into());
-    }
-    let rest = stream::try_unfold(next, move |at| {
-        let (opened, end) = (opened.clone(), range.end);
-        async move {
-            if at >= end {
-                return Ok(None);
-            }
-            let bytes =
-                tokio::task::spawn_blocking(move || piece(&opened, at..end)).await.map_err(io::Error::other)??;
-            let next = at + bytes.len() as u64;
-            Ok(Some((bytes, next)))
-        }
-    });
-    warp::reply::stream(whole(first, rest)).into_response()
-}
-
 fn whole(
     first: Bytes,
     rest: impl Stream<Item = io::Result<Bytes>> + Send + Sync + 'static,
@@ -246,3 +265,6 @@ fn piece(opened: &Opened, range: Range<u64>) -> io::Result<Bytes> {
     }
     Ok(bytes.into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -46,13 +46,13 @@ impl Memory {
 
     /// Puts other bytes under a key, as somebody behind the server's back would.
     #[cfg(test)]
-    pub(super) fn tamper(&self, path: &ArtifactPath, bytes: &[u8]) {
+    pub(crate) fn tamper(&self, path: &ArtifactPath, bytes: &[u8]) {
         self.state.lock().insert(path, Bytes::copy_from_slice(bytes));
     }
 
     /// Puts other bytes of the same length under a key within one tick of the clock: the stamp does not tell.
     #[cfg(test)]
-    pub(super) fn overwrite(&self, path: &ArtifactPath, bytes: &'static [u8]) {
+    pub(crate) fn overwrite(&self, path: &ArtifactPath, bytes: &'static [u8]) {
         if let Some((head, old)) = self.state.lock().objects.get_mut(path) {
             assert_eq!(head.size, bytes.len() as u64);
             *old = Bytes::from_static(bytes);
@@ -61,7 +61,7 @@ impl Memory {
 
     /// Makes an object vanish, its record too if wanted.
     #[cfg(test)]
-    pub(super) fn lose(&self, path: &ArtifactPath, with_record: bool) {
+    pub(crate) fn lose(&self, path: &ArtifactPath, with_record: bool) {
         let mut state = self.state.lock();
         state.objects.remove(path);
         if with_record {

@@ -25,6 +25,9 @@ mod store;
 mod stripes;
 pub mod watch;
 
+#[cfg(test)]
+pub(crate) use store::rigged;
+
 pub use epochs::{Caller, Epochs};
 pub use error::StorageError;
 pub use local::LocalFolder;

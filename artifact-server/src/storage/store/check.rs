@@ -30,6 +30,13 @@ impl Store {
         self.look(path)
     }
 
+    /// A file that should be good could not be read: it is hashed before it counts as good again. Takes a moment.
+    pub fn doubt(&self, path: &ArtifactPath) {
+        self.index.doubt(path);
+        // Whoever hashes it now may have read it before that.
+        self.news.tell(Some(path));
+    }
+
     /// Something happened to a file, or to any when it is `None`, and it will be checked. Whoever hashes it now begins anew. Takes a moment.
     pub fn tell(&self, path: Option<&ArtifactPath>) {
         self.news.tell(path);

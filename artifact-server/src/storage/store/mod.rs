@@ -34,7 +34,7 @@ mod news_tests;
 mod ordered;
 mod put;
 #[cfg(test)]
-mod rigged;
+pub(crate) mod rigged;
 #[cfg(test)]
 mod tests;
 mod verify;

@@ -13,16 +13,16 @@ use crate::tree::ReadAt;
 /// Called before each read of bytes.
 type OnRead = Arc<dyn Fn(&Memory, &ArtifactPath) -> io::Result<()> + Send + Sync>;
 
-pub(super) struct Rigged {
-    pub(super) memory: Memory,
-    pub(super) on_read: OnRead,
+pub(crate) struct Rigged {
+    pub(crate) memory: Memory,
+    pub(crate) on_read: OnRead,
     /// Called before each change that others can see.
-    pub(super) on_change: Arc<dyn Fn() + Send + Sync>,
+    pub(crate) on_change: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl Rigged {
     /// Disturbs nothing.
-    pub(super) fn over(memory: Memory) -> Self {
+    pub(crate) fn over(memory: Memory) -> Self {
         Self { memory, on_read: Arc::new(|_, _| Ok(())), on_change: Arc::new(|| {}) }
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     http::{self, Files, admin},
     metrics::{Figure, Metrics},
     serving::Serving,
-    source::{CacheSettings, CacheStats, Limits, SourceCache},
+    source::{CacheSettings, CacheStats, Limits, Roots, SourceCache},
     storage::{EventKind, LocalFolder, Stats, Storage, Store, watch},
     threads::Threads,
 };
@@ -78,12 +78,12 @@ impl Parts {
             let storage: Arc<dyn Storage> = Arc::new(LocalFolder::open(&path)?);
             let store = Store::open(Arc::clone(&storage), algorithm)?;
             let watch = watch::Watch::start(Arc::clone(&store), &path, watch::Settings::default());
-            Ok::<_, ServerError>((store, watch.map_err(ServerError::Watch)?))
+            Ok::<_, ServerError>((store, watch.map_err(ServerError::Watch)?, Roots::of_system()))
         };
         let opened = tokio::task::spawn_blocking(open).await;
-        let (store, watch) = opened.map_err(|error| ServerError::Watch(std::io::Error::other(error)))??;
+        let (store, watch, roots) = opened.map_err(|error| ServerError::Watch(std::io::Error::other(error)))??;
         let watch = Arc::new(watch);
-        let sources = SourceCache::new(cache_settings(&config.sources, threads))?;
+        let sources = SourceCache::new(CacheSettings { roots, ..cache_settings(&config.sources, threads) })?;
         let metrics = Metrics::new(figures(&store, &sources, &watch));
         let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
         let files = Files::new(Arc::clone(&store), Arc::clone(&metrics), http::Patience::new(threads)).filter();

@@ -80,7 +80,7 @@ async fn start(tools: &Tools, run: &RunDir, kubeconfig: &Path, part: Part) -> Re
     let probe = format!("http://{health}/readyz");
     process
         .until(&format!("{name} is ready"), Duration::from_secs(120), || async {
-            reqwest::get(&probe).await?.error_for_status()?;
+            crate::fetch::get(&probe).await?.error_for_status()?;
             Ok(())
         })
         .await?;

@@ -13,6 +13,7 @@
 pub mod bench;
 pub mod control_plane;
 pub mod eventually;
+pub mod fetch;
 pub mod flux;
 pub mod git_server;
 pub mod guard;

@@ -184,7 +184,7 @@ impl Scene {
     pub async fn download(&self, object: &Value) -> Result<Vec<u8>> {
         let artifact = &object["status"]["artifact"];
         let url = artifact["url"].as_str().with_context(|| format!("no artifact: {}", object["status"]))?;
-        let response = reqwest::get(url).await?.error_for_status()?;
+        let response = crate::fetch::get(url).await?.error_for_status()?;
         let bytes = response.bytes().await?.to_vec();
         let digest = format!("sha256:{}", hex::encode(Sha256::digest(&bytes)));
         ensure!(artifact["digest"] == digest, "{url}: has {digest}, should be {}", artifact["digest"]);

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use weir_proto::Digest;
 
 use super::{
-    Fetched, Limits, Pace, Source, SourceError, SourceRequest, Waits,
+    Fetched, Limits, Pace, Roots, Source, SourceError, SourceRequest, Waits,
     fetch::{Fetcher, Target, resolve},
     flights::{Flight, Flights, Landed, Lane},
     retry::{Failed, with_retries},
@@ -37,12 +37,14 @@ pub struct CacheSettings {
     pub waits: Waits,
     /// How slow a download may be.
     pub pace: Pace,
+    /// Who vouches for servers of sources behind https.
+    pub roots: Roots,
     /// Downloads at a time. Each takes a thread that may block, and some MiB of memory for the pieces that wait to be unpacked.
     pub at_once: usize,
 }
 
 impl CacheSettings {
-    /// A cache in `folder` of `max_bytes` and the other settings at their defaults: 500 000 entries, 9 retries, 16 downloads at a time.
+    /// A cache in `folder` of `max_bytes` and the other settings at their defaults: 500 000 entries, 9 retries, 16 downloads at a time, nobody trusted for https.
     pub fn new(folder: impl Into<PathBuf>, max_bytes: u64) -> Self {
         let max_entries = 500_000;
         let limits = Limits::for_cache(max_bytes, max_entries);
@@ -54,6 +56,7 @@ impl CacheSettings {
             http_retry: 9,
             waits: Waits::default(),
             pace: Pace::default(),
+            roots: Roots::default(),
             at_once: 16,
         }
     }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use http::uri::Authority;
 use reqwest::{Response, StatusCode, Url, header::RETRY_AFTER, redirect};
+use rustls::CertificateError;
 use tokio::{
     sync::{Semaphore, mpsc},
     task::{JoinError, JoinHandle},
@@ -14,7 +15,7 @@ use tokio::{
 use weir_proto::Digest;
 
 use super::{
-    CacheSettings, Limits, Source, SourceError,
+    CacheSettings, Limits, Roots, Source, SourceError,
     feed::pipe,
     pace::{Pace, Watched},
     retry::{Failed, Verdict, judge, retry_after},
@@ -23,6 +24,9 @@ use super::{
 };
 use crate::hash::Hasher;
 
+/// What to do about a server that nobody trusted vouches for.
+const ADVICE: &str = "name a file with the certificate of its authority in SSL_CERT_FILE of the artifact server";
+
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
 
@@ -30,6 +34,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Fetcher {
     client: reqwest::Client,
+    roots: Roots,
     folder: PathBuf,
     limits: Limits,
     pace: Pace,
@@ -48,16 +53,19 @@ pub(super) struct Target {
 impl Fetcher {
     /// Makes the client.
     pub(super) fn new(settings: &CacheSettings) -> Result<Self, SourceError> {
+        let failed = |error: &dyn std::fmt::Display| SourceError::Storage(format!("no HTTP client: {error}"));
+        let tls = settings.roots.client_config().map_err(|error| failed(&error))?;
         // A redirect could lead a download anywhere in the cluster's network.
         let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
             .redirect(redirect::Policy::none())
             .connect_timeout(CONNECT)
             .read_timeout(settings.pace.window)
             .user_agent(concat!("weir-artifact-server/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| SourceError::Storage(format!("no HTTP client: {}", chain(&error))))?;
-        let CacheSettings { folder, limits, pace, at_once, .. } = settings;
-        Ok(Self { client, folder: folder.clone(), limits: *limits, pace: *pace, turns: Semaphore::new(*at_once) })
+            .map_err(|error| failed(&chain(&error)))?;
+        let CacheSettings { folder, limits, pace, at_once, roots, .. } = settings.clone();
+        Ok(Self { client, roots, folder, limits, pace, turns: Semaphore::new(at_once) })
     }
 
     /// Tries once to download, verify and unpack a source.
@@ -76,6 +84,10 @@ impl Fetcher {
 
     /// Asks for the body.
     async fn open(&self, url: &Url) -> Result<Response, Failed> {
+        if let Some(trouble) = self.roots.nobody().filter(|_| url.scheme() == "https") {
+            let cause = format!("no certificate authority is trusted ({trouble}): {ADVICE}");
+            return Err(Failed::NotAgain { cause });
+        }
         let response = self.client.get(url.clone()).send().await.map_err(|error| transport(&error.without_url()))?;
         let status = response.status();
         match judge(status.as_u16()) {
@@ -190,13 +202,30 @@ fn slow(what: String) -> Failed {
     Failed::ForNow { cause: format!("the download is too slow: {what}"), retry_after: None }
 }
 
-/// A request that got no answer, or only part of one. All of these are tried again but for requests that can not be made.
+/// A request that got no answer, or only part of one. All of these are tried again but for requests that can not be made, and servers that
+/// are not who they should be.
 fn transport(error: &reqwest::Error) -> Failed {
     let cause = chain(error);
     if error.is_builder() {
         return Failed::ForGood(SourceError::Unavailable(format!(": {cause}")));
     }
-    Failed::ForNow { cause, retry_after: None }
+    match certificate(error) {
+        Some(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
+            Failed::NotAgain { cause: format!("{cause}: {ADVICE}") }
+        }
+        Some(_) => Failed::NotAgain { cause },
+        None => Failed::ForNow { cause, retry_after: None },
+    }
+}
+
+/// What is wrong with the server's certificate, if that is what an error is about.
+fn certificate<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a CertificateError> {
+    if let Some(rustls::Error::InvalidCertificate(found)) = error.downcast_ref() {
+        return Some(found);
+    }
+    // An I/O error does not name what it wraps as its source.
+    let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    wrapped.and_then(|inner| certificate(inner)).or_else(|| error.source().and_then(certificate))
 }
 
 /// An error with all its causes. Without the URL, which is named elsewhere.
@@ -223,8 +252,8 @@ fn in_words(status: StatusCode) -> String {
 pub(super) fn resolve(url: &str, host: Option<&str>) -> Result<Url, SourceError> {
     let invalid = |cause: &str| SourceError::InvalidUrl { url: url.to_owned(), cause: cause.to_owned() };
     let mut resolved = Url::parse(url).map_err(|error| invalid(&error.to_string()))?;
-    if resolved.scheme() != "http" {
-        return Err(invalid("the scheme must be http"));
+    if !matches!(resolved.scheme(), "http" | "https") {
+        return Err(invalid("the scheme must be http or https"));
     }
     let Some(host) = host.filter(|host| !host.is_empty()) else {
         return Ok(resolved);

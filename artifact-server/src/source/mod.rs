@@ -23,6 +23,7 @@ mod name;
 mod pace;
 mod pax;
 mod retry;
+mod roots;
 mod shelf;
 mod spool;
 mod unpack;
@@ -32,6 +33,7 @@ pub use error::SourceError;
 pub use limits::{Limits, MAX_DEPTH};
 pub use pace::Pace;
 pub use retry::Waits;
+pub use roots::Roots;
 
 /// What to fetch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

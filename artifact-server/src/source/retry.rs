@@ -30,6 +30,11 @@ impl Default for Waits {
 pub(super) enum Failed {
     /// Another try can not help.
     ForGood(SourceError),
+    /// Another try can not help; said as the last of all tries.
+    NotAgain {
+        /// What went wrong.
+        cause: String,
+    },
     /// Another try may help.
     ForNow {
         /// What went wrong, for the error if no try is left.
@@ -87,6 +92,7 @@ pub(super) async fn with_retries<T, F: Future<Output = Result<T, Failed>>>(
         let (cause, wait) = match attempt().await {
             Ok(result) => return Ok(result),
             Err(Failed::ForGood(error)) => return Err(error),
+            Err(Failed::NotAgain { cause }) => (cause, None),
             Err(Failed::ForNow { cause, retry_after }) => {
                 (cause, schedule.next().map(|wait| retry_after.map_or(wait, |asked| asked.min(LONGEST_ASKED))))
             }
@@ -180,6 +186,18 @@ mod tests {
         let (result, times) = attempts_at(0, &[None; 20]).await;
         assert_eq!(times, [0], "§9: no retries");
         assert!(result.unwrap_err().to_string().ends_with("giving up after 1 attempt(s): cause"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_no_other_try_can_mend_is_said_at_once() {
+        let mut failures = vec![Failed::NotAgain { cause: "cause".into() }, again(None)];
+        let result: Result<(), _> = with_retries("GET x", 9, Waits::default(), || {
+            let failure = failures.pop();
+            async { failure.map_or(Ok(()), Err) }
+        })
+        .await;
+        let expected = "failed to download archive: GET x giving up after 2 attempt(s): cause";
+        assert_eq!(result.unwrap_err().to_string(), expected);
     }
 
     #[tokio::test(start_paused = true)]

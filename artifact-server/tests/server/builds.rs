@@ -12,7 +12,7 @@ use weir_proto::v1::{
 };
 
 use crate::{
-    process::{Place, Server, caller},
+    process::{Place, Server, caller, get},
     sources::{Sources, names, noise},
 };
 
@@ -100,7 +100,7 @@ async fn an_artifact_is_built_once_and_again_when_its_content_changes() {
     assert_eq!((result.files, result.ignored_files), (1, 1), "pictures are on the default ignore list");
     assert_eq!(one.revision, format!("latest@{}", result.content_digest));
     assert_eq!(one.url, format!("http://artifacts.test/{}", one.path));
-    let bytes = reqwest::get(format!("http://{address}/{}", one.path)).await.unwrap().bytes().await.unwrap();
+    let bytes = get(format!("http://{address}/{}", one.path)).await.unwrap().bytes().await.unwrap();
     assert_eq!(one.size, i64::try_from(bytes.len()).unwrap());
     let hash = hex::encode(Sha256::digest(&bytes));
     assert_eq!(one.digest, format!("sha256:{hash}"));
@@ -118,7 +118,7 @@ async fn an_artifact_is_built_once_and_again_when_its_content_changes() {
     let two = build_new(&server, &changed, published(web(), one)).await;
     assert_ne!((&two.path, &two.revision), (&one.path, &one.revision));
     for path in [&one.path, &two.path] {
-        let response = reqwest::get(format!("http://{address}/{path}")).await.unwrap();
+        let response = get(format!("http://{address}/{path}")).await.unwrap();
         assert_eq!(response.status(), 200, "the previous file stays until it is collected");
     }
 
@@ -134,7 +134,7 @@ async fn an_artifact_is_built_once_and_again_when_its_content_changes() {
     };
     let removed = server.storage().garbage_collect(collect).await.unwrap().into_inner().removed;
     assert_eq!(removed, std::slice::from_ref(&one.path));
-    assert_eq!(reqwest::get(format!("http://{address}/{}", one.path)).await.unwrap().status(), 404);
+    assert_eq!(get(format!("http://{address}/{}", one.path)).await.unwrap().status(), 404);
     assert_eq!(server.figure("weir_storage_collected_total").await, 1.0);
     assert_eq!(server.figure("weir_build_artifacts_total{outcome=\"built\"}").await, 2.0);
     assert_eq!(server.figure("weir_build_artifacts_total{outcome=\"unchanged\"}").await, 1.0);

@@ -7,7 +7,7 @@ use weir_proto::{
 
 use crate::{
     builds::{artifact, build_new},
-    process::{Place, Server},
+    process::{Place, Server, get},
     sources::Sources,
 };
 
@@ -46,7 +46,7 @@ async fn damaged_epochs_let_nobody_write_and_everybody_read() {
     }
     assert_eq!(std::fs::read(&document).unwrap(), kept[..kept.len() - 3], "left as it is");
     let url = format!("http://{}/{}", server.port("artifacts"), stored.path);
-    assert_eq!(reqwest::get(&url).await.unwrap().status(), 200);
+    assert_eq!(get(&url).await.unwrap().status(), 200);
     assert!(server.storage().stat(StatRequest { path: stored.path }).await.unwrap().into_inner().exists);
     let lines = errors(&server);
     assert!(lines.len() == 1 && lines[0].contains("epochs.json") && lines[0].contains("delete it"), "{lines:#?}");
@@ -74,11 +74,11 @@ async fn a_port_whose_document_is_damaged_waits_for_a_controller() {
     assert!(lines.len() == 1 && lines[0].contains("serving.json") && lines[0].contains("until a"), "{lines:#?}");
     assert!(!server.lines.text().contains("\"port\":\"artifacts\""), "closed");
     let address = server.serving().await;
-    assert_eq!(reqwest::get(format!("http://{address}/")).await.unwrap().status(), 200);
+    assert_eq!(get(format!("http://{address}/")).await.unwrap().status(), 200);
     server.stop().await;
 
     let server = place.start(&[]).await;
     let address = server.port("artifacts");
-    assert_eq!(reqwest::get(format!("http://{address}/")).await.unwrap().status(), 200, "and is remembered again");
+    assert_eq!(get(format!("http://{address}/")).await.unwrap().status(), 200, "and is remembered again");
     assert!(errors(&server).is_empty());
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use reqwest::{Client, Method, Response, header::HeaderMap};
+use reqwest::{Method, Response, header::HeaderMap};
 use sha2::{Digest, Sha256};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -12,7 +12,7 @@ use weir_proto::v1::{Artifact, Caller, GetInfoRequest, RemoveRequest, SetServing
 
 use crate::{
     builds::{artifact, build_new},
-    process::{Place, Server, caller},
+    process::{Place, Server, caller, client, get},
     sources::{Sources, noise},
 };
 
@@ -23,7 +23,7 @@ async fn with_artifact(place: &Place) -> (Server, SocketAddr, Artifact, Vec<u8>)
     let source = sources.tarball("/1.tgz", &[("noise", &noise)]);
     let artifact = build_new(&server, &source, artifact(0, "web", "noise")).await;
     let address = server.serving().await;
-    let bytes = reqwest::get(format!("http://{address}/{}", artifact.path)).await.unwrap().bytes().await.unwrap();
+    let bytes = get(format!("http://{address}/{}", artifact.path)).await.unwrap().bytes().await.unwrap();
     (server, address, artifact, bytes.to_vec())
 }
 
@@ -46,7 +46,7 @@ pub(crate) async fn slow_download(server: &Server, sources: &Sources) -> (TcpStr
 }
 
 async fn send(method: Method, url: &str, headers: &[(&str, &str)]) -> Response {
-    let mut request = Client::new().request(method, url);
+    let mut request = client().request(method, url);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
@@ -215,7 +215,7 @@ async fn hostile_requests_are_refused_and_bounded() {
         let (status, text) = raw(address, request.as_bytes()).await;
         assert!(allowed.contains(&status), "row {row}: {status} {text:.200}");
     }
-    let after = reqwest::get(format!("http://{address}/{path}")).await.unwrap().bytes().await.unwrap();
+    let after = get(format!("http://{address}/{path}")).await.unwrap().bytes().await.unwrap();
     assert!(after == whole, "others are served as before");
 }
 
@@ -227,14 +227,14 @@ async fn a_touched_file_is_hashed_before_it_is_served_again() {
     // The same bytes, another stat.
     let file = std::fs::File::options().write(true).open(&path).unwrap();
     file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
-    let again = reqwest::get(&url).await.unwrap();
+    let again = get(&url).await.unwrap();
     assert_eq!(again.status(), 200);
     assert!(again.bytes().await.unwrap() == whole);
     // Other bytes of the same length.
     let mut wrong = whole.clone();
     wrong[whole.len() / 2] ^= 1;
     std::fs::write(&path, &wrong).unwrap();
-    assert_eq!(reqwest::get(&url).await.unwrap().status(), 404, "never served");
+    assert_eq!(get(&url).await.unwrap().status(), 404, "never served");
     assert!(!path.exists(), "and gone");
     assert!(server.figure("weir_http_requests_total{code=\"404\"}").await >= 1.0);
 }
@@ -253,7 +253,7 @@ async fn the_port_is_open_when_its_leader_says_so_and_stays_so() {
     };
     assert!(!connects().await, "closed at first");
     assert!(set(&server, caller(), true).await && connects().await);
-    assert_eq!(reqwest::get(format!("http://{free}/")).await.unwrap().status(), 200);
+    assert_eq!(get(format!("http://{free}/")).await.unwrap().status(), 200);
     server.stop().await;
     assert!(!connects().await);
 
@@ -289,7 +289,7 @@ async fn a_download_that_runs_survives_the_removal_of_its_file() {
     server.storage().remove(remove).await.unwrap();
     assert!(!place.volume().join(&stored.path).exists());
     let url = format!("http://{}/{}", server.port("artifacts"), stored.path);
-    assert_eq!(reqwest::get(&url).await.unwrap().status(), 404, "new clients do not get it");
+    assert_eq!(get(&url).await.unwrap().status(), 404, "new clients do not get it");
     let bytes = rest_of(download).await.unwrap();
     assert_eq!(format!("sha256:{}", hex::encode(Sha256::digest(&bytes))), stored.digest);
 }

@@ -16,7 +16,7 @@ use weir_proto::{
 use crate::{
     builds::{artifact, build, build_new, header, published},
     downloads::slow_download,
-    process::{Place, Server, caller},
+    process::{Place, Server, caller, get},
     sources::Sources,
 };
 
@@ -112,7 +112,7 @@ async fn an_ending_server_says_so_while_it_drains_and_ends_in_the_pods_time() {
         assert_eq!(late.message().await.unwrap(), None, "{service:?}");
     }
     for (path, status) in [("/readyz", 503), ("/healthz", 200)] {
-        let answer = reqwest::get(format!("http://{}{path}", server.port("health"))).await.unwrap();
+        let answer = get(format!("http://{}{path}", server.port("health"))).await.unwrap();
         assert_eq!(answer.status(), status, "{path}");
     }
     let remove = RemoveRequest { caller: caller(), path: stored.path.clone() };

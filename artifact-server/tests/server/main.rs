@@ -19,4 +19,9 @@ mod rules;
 #[cfg(test)]
 mod sources;
 #[cfg(test)]
+mod tls;
+#[cfg(test)]
+#[path = "../sources/tls_server.rs"]
+mod tls_server;
+#[cfg(test)]
 mod wire;

@@ -15,7 +15,7 @@ use weir_artifact_server::{
 };
 use weir_proto::{Algorithm, ArtifactDir, ArtifactPath};
 
-use crate::process::DEADLINE;
+use crate::process::{DEADLINE, get};
 
 /// A store and an artifact port of its own.
 struct Port {
@@ -56,7 +56,7 @@ impl Port {
     }
 
     async fn get(&self, path: &ArtifactPath) -> reqwest::Response {
-        reqwest::get(format!("http://{}/{path}", self.address)).await.unwrap()
+        get(format!("http://{}/{path}", self.address)).await.unwrap()
     }
 
     fn file(&self, path: &ArtifactPath) -> std::fs::File {

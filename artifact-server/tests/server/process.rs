@@ -19,6 +19,17 @@ use weir_proto::v1::{
     artifact_storage_client::ArtifactStorageClient,
 };
 
+/// A client for plain HTTP. The authorities of this machine, which may have none, are of no interest to it.
+pub(crate) fn client() -> reqwest::Client {
+    let tls = weir_artifact_server::source::Roots::default().client_config().unwrap();
+    reqwest::Client::builder().tls_backend_preconfigured(tls).build().unwrap()
+}
+
+/// One request of a client of its own.
+pub(crate) async fn get(url: impl reqwest::IntoUrl) -> reqwest::Result<reqwest::Response> {
+    client().get(url).send().await
+}
+
 /// Bounds a broken run; nothing that works takes this long.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -94,7 +105,12 @@ impl Place {
 
     /// Starts a server and waits until it is ready.
     pub(crate) async fn start(&self, flags: &[&str]) -> Server {
-        let mut child = self.command(flags).stderr(Stdio::piped()).spawn().unwrap();
+        self.start_with(flags, |command| command).await
+    }
+
+    /// Starts a server with a change of its environment.
+    pub(crate) async fn start_with(&self, flags: &[&str], change: impl FnOnce(&mut Command) -> &mut Command) -> Server {
+        let mut child = change(&mut self.command(flags)).stderr(Stdio::piped()).spawn().unwrap();
         let lines = Lines::follow(child.stderr.take().unwrap());
         let (ready, watched) = (lines.clone(), lines.clone());
         tokio::task::spawn_blocking(move || ready.wait("ready", |line| line.contains("server ready").then_some(())))
@@ -182,7 +198,7 @@ impl Server {
 
     /// The value of a figure, all labels included in its name; 0 when there is none.
     pub(crate) async fn figure(&self, name: &str) -> f64 {
-        let text = reqwest::get(format!("http://{}/metrics", self.port("metrics"))).await.unwrap();
+        let text = get(format!("http://{}/metrics", self.port("metrics"))).await.unwrap();
         let text = text.text().await.unwrap();
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
         line.unwrap_or_default()

@@ -5,7 +5,7 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 use tonic_reflection::pb;
 use weir_proto::v1::{GetInfoRequest, StatRequest};
 
-use crate::process::Place;
+use crate::process::{Place, get};
 
 #[tokio::test]
 async fn health_is_on() {
@@ -23,7 +23,7 @@ async fn health_is_on() {
         [("health", "/healthz", 200), ("health", "/readyz", 200), ("health", "/x", 404), ("metrics", "/metrics", 200)]
     {
         let address = server.port(port);
-        assert_eq!(reqwest::get(format!("http://{address}{path}")).await.unwrap().status(), status, "{port}{path}");
+        assert_eq!(get(format!("http://{address}{path}")).await.unwrap().status(), status, "{port}{path}");
     }
     assert!(server.figure("process_resident_memory_bytes").await > 1e6);
 }

@@ -140,7 +140,7 @@ async fn refuses_requests_that_can_not_work() {
             &hex,
             "file:///etc/passwd",
             Reason::InvalidRequest,
-            "failed to download archive: invalid URL 'file:///etc/passwd': the scheme must be http".to_owned(),
+            "failed to download archive: invalid URL 'file:///etc/passwd': the scheme must be http or https".to_owned(),
         ),
     ];
     for (row, digest, url, reason, message) in rows {

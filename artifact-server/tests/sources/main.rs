@@ -8,3 +8,5 @@ mod keeping;
 mod server;
 mod setup;
 mod sharing;
+mod tls;
+mod tls_server;

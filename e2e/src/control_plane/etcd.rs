@@ -33,7 +33,7 @@ pub(super) async fn start(tools: &Tools, run: &RunDir) -> Result<(Process, Strin
     let health = format!("{clients}/health");
     process
         .until("etcd is healthy", Duration::from_secs(60), || async {
-            let answer = reqwest::get(&health).await?.error_for_status()?.text().await?;
+            let answer = crate::fetch::get(&health).await?.error_for_status()?.text().await?;
             anyhow::ensure!(answer.contains("\"health\":\"true\""), "{answer}");
             Ok(())
         })

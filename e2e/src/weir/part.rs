@@ -38,7 +38,7 @@ impl Part {
         let what = format!("{} answers {}", process.name(), self.probe);
         process
             .until(&what, START, || async {
-                reqwest::get(&self.probe).await?.error_for_status()?;
+                crate::fetch::get(&self.probe).await?.error_for_status()?;
                 Ok(())
             })
             .await?;

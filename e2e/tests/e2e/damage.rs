@@ -159,7 +159,7 @@ impl Clients {
             Self { stop: Arc::default(), served: Arc::default(), refused: Arc::default(), tasks: Vec::new() };
         for _ in 0..CLIENTS {
             let (stop, served, refused) = (clients.stop.clone(), clients.served.clone(), clients.refused.clone());
-            let (url, client) = (url.to_owned(), reqwest::Client::builder().build()?);
+            let (url, client) = (url.to_owned(), weir_e2e::fetch::client()?);
             clients.tasks.push(tokio::spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
                     let counter = if is_served(&client, &url).await? { &served } else { &refused };

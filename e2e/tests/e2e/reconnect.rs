@@ -55,7 +55,7 @@ pub(crate) async fn a_server_that_comes_last_is_verified_at_once(scene: Scene) -
     std::fs::remove_dir_all(weir.server.storage().join("externalartifact"))?;
     weir.controller.restart().await?;
     eventually("the generator could not be verified", PATIENCE, || async {
-        let metrics = reqwest::get(weir.controller.metrics_url()).await?.text().await?;
+        let metrics = weir_e2e::fetch::get(weir.controller.metrics_url()).await?.text().await?;
         ensure!(metrics.contains("weir_reconcile_failures_total{cause=\"verify\"} 1"), "{metrics}");
         Ok(())
     })

@@ -80,7 +80,7 @@ pub(crate) async fn lost_files_take_ready_away_until_rebuilt(scene: Scene) -> Re
     std::fs::remove_dir_all(weir.server.storage().join("externalartifact").join(&scene.namespace))?;
     lost(&scene).await?;
     let url = before["status"]["artifact"]["url"].as_str().context("no url")?;
-    ensure!(reqwest::get(url).await?.status() == 404);
+    ensure!(weir_e2e::fetch::get(url).await?.status() == 404);
 
     scene.apply(git_repository("repo", repository.url())).await?;
     scene.ready(Kind::ArtifactGenerator, "gen").await?;

@@ -162,7 +162,7 @@ async fn never_wrong(object: &Value) -> Result<()> {
     let artifact = &object["status"]["artifact"];
     let url = artifact["url"].as_str().context("no URL")?;
     let digest = eventually("an answer with 200", PATIENCE, || async {
-        let response = reqwest::get(url).await?;
+        let response = weir_e2e::fetch::get(url).await?;
         ensure!(response.status() == 200, "{}", response.status());
         Ok(format!("sha256:{}", hex::encode(Sha256::digest(&response.bytes().await?))))
     })

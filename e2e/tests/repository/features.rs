@@ -39,3 +39,15 @@ fn dev_dependencies_add_no_features() {
         "else derive macros differ, and what uses them"
     );
 }
+
+/// rustls with ring. A second provider would come in by a feature of some dependency, unseen, and double what has to be trusted and built.
+#[test]
+fn there_is_one_tls_stack() {
+    let lock = std::fs::read_to_string(root().join("Cargo.lock")).unwrap();
+    let packages: Vec<&str> =
+        lock.lines().filter_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"')).collect();
+    assert!(["rustls", "ring"].iter().all(|name| packages.contains(name)), "the lock file reads otherwise");
+    let others = ["aws-lc-rs", "aws-lc-sys", "openssl", "openssl-sys", "native-tls", "boring", "graviola"];
+    let found: Vec<_> = others.iter().filter(|name| packages.contains(name)).collect();
+    assert!(found.is_empty(), "{found:?} came in: see which dependency asks for it with `cargo tree --invert`");
+}

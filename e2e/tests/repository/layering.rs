@@ -125,6 +125,19 @@ fn decisions_of_the_controller_know_no_client() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
+/// What it takes to believe a server without checking who it is.
+#[test]
+fn nobody_leaves_a_certificate_unchecked() {
+    let words = ["dangerous", "danger_accept", "tls_danger", "ServerCertVerifier", "accept_invalid"];
+    let mut found = Vec::new();
+    for file in sources(&["artifact-server/src", "controller/src", "proto/src"]) {
+        let text = fs::read_to_string(&file).unwrap();
+        let lines = code(&text).filter(|(_, line)| words.iter().any(|word| line.contains(word)));
+        found.extend(lines.map(|(number, line)| format!("{}:{number}: {}", file.display(), line.trim())));
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
 #[test]
 fn the_controller_opens_no_file() {
     let found = offences("controller/src", &["std::fs", "tokio::fs", "rustix", "tempfile", "procfs"]);

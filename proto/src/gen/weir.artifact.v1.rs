@@ -1412,8 +1412,9 @@ pub struct Source {
     /// How copy operations name it: "@<alias>/…". Not empty, without "/", unique within a call. Else: INVALID_REQUEST.
     #[prost(string, tag = "1")]
     pub alias: ::prost::alloc::string::String,
-    /// http URL of a gzip-compressed tar; another scheme: INVALID_REQUEST. Redirects are refused: SOURCE_UNAVAILABLE.
-    /// 404: SOURCE_NOT_FOUND. Not such a tar: SOURCE_REFUSED. Over a limit of the server in bytes, entries or depth: SOURCE_TOO_LARGE.
+    /// http or https URL of a gzip-compressed tar; another scheme: INVALID_REQUEST. Redirects are refused, and so are certificates that
+    /// are not trusted, for another host or out of date: SOURCE_UNAVAILABLE. 404: SOURCE_NOT_FOUND. Not such a tar: SOURCE_REFUSED.
+    /// Over a limit of the server in bytes, entries or depth: SOURCE_TOO_LARGE.
     #[prost(string, tag = "2")]
     pub url: ::prost::alloc::string::String,
     /// "<algorithm>:<hex>" of the compressed bytes; without "<algorithm>:" sha256 is assumed. Checked before anything of it is used.

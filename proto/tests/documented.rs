@@ -1,5 +1,7 @@
 //! Whoever writes a client reads the `.proto` files, by hand or by reflection. Nothing in them is without a comment.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic too")]
+
 use std::{fs, path::Path};
 
 use prost_types::{DescriptorProto, EnumDescriptorProto, FileDescriptorProto, ServiceDescriptorProto};

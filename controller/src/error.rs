@@ -45,6 +45,12 @@ pub enum ReconcileError {
     /// The artifact server can not be reached, or can not do its work.
     #[error("artifact server: {0}")]
     Server(String),
+    /// The artifact server can not store, or has no room.
+    #[error("{0}")]
+    Storage(String),
+    /// A newer leader has written: nothing that this process knows may be written down any more.
+    #[error("artifact server: {0}")]
+    Deposed(String),
     /// The files could not be checked. Nothing is known to be wrong, so what is said of them stays.
     #[error("failed to verify artifacts: {0}")]
     Verify(String),
@@ -84,6 +90,8 @@ impl ReconcileError {
             Self::Publish { .. } => (Next::Backoff, Some("ReconciliationFailed"), "publish"),
             Self::Taken { .. } => (Next::Backoff, Some("ReconciliationFailed"), "name_taken"),
             Self::Server(_) => (Next::Backoff, Some("StorageOperationFailed"), "artifact_server"),
+            Self::Storage(_) => (Next::Backoff, Some("StorageOperationFailed"), "storage"),
+            Self::Deposed(_) => (Next::Backoff, None, "stale_epoch"),
             Self::Verify(_) => (Next::Backoff, None, "verify"),
             Self::Panic(_) => (Next::Backoff, None, "panic"),
             Self::Finalizer(_) => (Next::Backoff, None, "finalizer"),
@@ -107,23 +115,88 @@ impl ReconcileError {
         self.row().2
     }
 
+    /// Whether this process must not write any more, not even how it failed.
+    pub fn is_deposed(&self) -> bool {
+        matches!(self, Self::Deposed(_))
+    }
+
     /// The failure of a whole call to the server. `failure` is what the status says of itself, `text` what it says to people.
     pub fn of_call(failure: Option<&Failure>, text: &str) -> Self {
-        use Reason::{SourceDigestMismatch, SourceNotFound, SourceRefused, SourceTooLarge, SourceUnavailable};
-        match failure.map(|failure| failure.reason) {
-            Some(SourceNotFound | SourceUnavailable | SourceDigestMismatch | SourceRefused | SourceTooLarge) => {
-                Self::Fetch(text.to_owned())
-            }
-            _ => Self::Server(text.to_owned()),
+        let why = text.to_owned();
+        let name = || "artifacts".to_owned();
+        match failure.map_or(Fault::Server, Fault::of_call) {
+            Fault::Source => Self::Fetch(why),
+            Fault::Artifact => Self::Build { name: name(), why },
+            Fault::Owner => Self::Taken { name: name(), why },
+            Fault::Storage => Self::Storage(format!("artifact server: {why}")),
+            Fault::Server => Self::Server(why),
+            Fault::Leader => Self::Deposed(why),
         }
     }
 
     /// The failure of one artifact of a call.
     pub fn of_artifact(name: &str, error: &v1::BuildError) -> Self {
         let (name, why) = (name.to_owned(), error.message.clone());
-        match Reason::from_name(&error.reason) {
-            Some(Reason::OwnedByAnother) => Self::Taken { name, why },
-            _ => Self::Build { name, why },
+        match Reason::from_name(&error.reason).map_or(Fault::Server, Fault::of_artifact) {
+            Fault::Source => Self::Fetch(why),
+            Fault::Artifact => Self::Build { name, why },
+            Fault::Owner => Self::Taken { name, why },
+            Fault::Storage => Self::Storage(format!("{name} build failed: {why}")),
+            Fault::Server => Self::Server(format!("{name} build failed: {why}")),
+            Fault::Leader => Self::Deposed(why),
+        }
+    }
+}
+
+/// What is at fault when the server says no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// A source: its server, its bytes, or what its object says of them.
+    Source,
+    /// An artifact: what the spec says of it does not fit.
+    Artifact,
+    /// Somebody else has the name.
+    Owner,
+    /// The volume, or the room that there is for sources.
+    Storage,
+    /// The server, or an understanding of the two programs.
+    Server,
+    /// This process, which leads no more.
+    Leader,
+}
+
+impl Fault {
+    /// A request is made from flags that were checked, and from sources that nobody checked before.
+    fn of_call(failure: &Failure) -> Self {
+        let of_source = failure.field.as_ref().is_some_and(|field| field.starts_with("sources."));
+        match failure.reason {
+            Reason::InvalidRequest if of_source => Self::Source,
+            reason => Self::of(reason),
+        }
+    }
+
+    /// All that a request says of one artifact is from the spec.
+    fn of_artifact(reason: Reason) -> Self {
+        if reason == Reason::InvalidRequest { Self::Artifact } else { Self::of(reason) }
+    }
+
+    fn of(reason: Reason) -> Self {
+        match reason {
+            Reason::SourceNotFound
+            | Reason::SourceUnavailable
+            | Reason::SourceDigestMismatch
+            | Reason::SourceRefused
+            | Reason::SourceTooLarge => Self::Source,
+            Reason::BuildFailed => Self::Artifact,
+            Reason::OwnedByAnother => Self::Owner,
+            Reason::CacheBusy | Reason::StorageFull | Reason::StorageFailed => Self::Storage,
+            Reason::StaleEpoch => Self::Leader,
+            Reason::InvalidRequest
+            | Reason::UnknownDigestAlgorithm
+            | Reason::NotFound
+            | Reason::PortUnavailable
+            | Reason::ShuttingDown
+            | Reason::Internal => Self::Server,
         }
     }
 }
@@ -200,6 +273,20 @@ mod tests {
                 "artifact server: x",
             ),
             (
+                "storage",
+                ReconcileError::Storage("a build failed: x".into()),
+                Next::Backoff,
+                Some("StorageOperationFailed"),
+                "a build failed: x",
+            ),
+            (
+                "who does not lead writes nothing",
+                ReconcileError::Deposed(why.clone()),
+                Next::Backoff,
+                None,
+                "artifact server: x",
+            ),
+            (
                 "timeout",
                 ReconcileError::Timeout(Duration::from_secs(600)),
                 Next::Backoff,
@@ -229,21 +316,68 @@ mod tests {
             assert_eq!(error.to_string(), message, "row {row}");
             labels.insert(error.label());
         }
-        assert_eq!(labels.len(), 12, "one label for each variant");
+        assert_eq!(labels.len(), 14, "one label for each variant");
+    }
+
+    /// Each reason of the server: the label and the reason of Ready when it fails a call, and when it fails one artifact.
+    const SERVER: [(Reason, &str, Option<&str>, &str, Option<&str>); 17] = {
+        use Reason::*;
+        const FETCH: Option<&str> = Some("SourceFetchFailed");
+        const BUILD: Option<&str> = Some("BuildFailed");
+        const TAKEN: Option<&str> = Some("ReconciliationFailed");
+        const STORAGE: Option<&str> = Some("StorageOperationFailed");
+        [
+            (InvalidRequest, "artifact_server", STORAGE, "build", BUILD),
+            (UnknownDigestAlgorithm, "artifact_server", STORAGE, "artifact_server", STORAGE),
+            (NotFound, "artifact_server", STORAGE, "artifact_server", STORAGE),
+            (OwnedByAnother, "name_taken", TAKEN, "name_taken", TAKEN),
+            (StaleEpoch, "stale_epoch", None, "stale_epoch", None),
+            (SourceNotFound, "source_fetch", FETCH, "source_fetch", FETCH),
+            (SourceUnavailable, "source_fetch", FETCH, "source_fetch", FETCH),
+            (SourceDigestMismatch, "source_fetch", FETCH, "source_fetch", FETCH),
+            (SourceRefused, "source_fetch", FETCH, "source_fetch", FETCH),
+            (SourceTooLarge, "source_fetch", FETCH, "source_fetch", FETCH),
+            (CacheBusy, "storage", STORAGE, "storage", STORAGE),
+            (BuildFailed, "build", BUILD, "build", BUILD),
+            (StorageFull, "storage", STORAGE, "storage", STORAGE),
+            (StorageFailed, "storage", STORAGE, "storage", STORAGE),
+            (PortUnavailable, "artifact_server", STORAGE, "artifact_server", STORAGE),
+            (ShuttingDown, "artifact_server", STORAGE, "artifact_server", STORAGE),
+            (Internal, "artifact_server", STORAGE, "artifact_server", STORAGE),
+        ]
+    };
+
+    #[test]
+    fn each_reason_of_the_server_has_its_row() {
+        assert_eq!(SERVER.map(|row| row.0), Reason::ALL, "one row for each, in the order of the contract");
+        for (reason, call_label, call_reason, artifact_label, artifact_reason) in SERVER {
+            let of_call = ReconcileError::of_call(Some(&Failure::new(reason, "why")), "why");
+            let error = v1::BuildError { code: 9, reason: reason.name().into(), message: "why".into() };
+            let of_artifact = ReconcileError::of_artifact("web", &error);
+            let name = reason.name();
+            assert_eq!((of_call.label(), of_call.reason()), (call_label, call_reason), "{name} of a call");
+            assert_eq!((of_artifact.label(), of_artifact.reason()), (artifact_label, artifact_reason), "{name} of one");
+            for error in [of_call, of_artifact] {
+                // §13: a fetch is tried again after a fixed time, all else later each time.
+                let next = if error.label() == "source_fetch" { Next::Dependency } else { Next::Backoff };
+                assert_eq!(error.next(), next, "{name}");
+                assert!(error.to_string().contains("why"), "{name}: {error}");
+            }
+        }
     }
 
     #[test]
-    fn reasons_of_the_server_are_sorted() {
-        for &reason in Reason::ALL {
-            let of_call = ReconcileError::of_call(Some(&Failure::new(reason, "x")), "x");
-            let source = reason.name().starts_with("SOURCE_");
-            assert_eq!(matches!(of_call, ReconcileError::Fetch(_)), source, "{}", reason.name());
-            let error = v1::BuildError { code: 9, reason: reason.name().into(), message: "x".into() };
-            let of_artifact = ReconcileError::of_artifact("a", &error);
-            let taken = reason == Reason::OwnedByAnother;
-            assert_eq!(matches!(of_artifact, ReconcileError::Taken { .. }), taken, "{}", reason.name());
-        }
+    fn what_no_reason_says_is_told_by_the_rest() {
+        let url = Failure::field(Reason::InvalidRequest, "sources.repo.url", "the scheme must be http");
+        let of_call = ReconcileError::of_call(Some(&url), &url.message);
+        assert_eq!(of_call, ReconcileError::Fetch("the scheme must be http".into()), "§9 the URL of a source");
         let transport = ReconcileError::of_call(None, "transport error");
         assert_eq!(transport, ReconcileError::Server("transport error".into()));
+        let newer = v1::BuildError { code: 9, reason: "OF_A_NEWER_SERVER".into(), message: "x".into() };
+        let newer = ReconcileError::of_artifact("web", &newer);
+        assert_eq!(newer, ReconcileError::Server("web build failed: x".into()));
+        let full = v1::BuildError { code: 8, reason: "STORAGE_FULL".into(), message: "the volume is full".into() };
+        let full = ReconcileError::of_artifact("web", &full).to_string();
+        assert_eq!(full, "web build failed: the volume is full", "it names the artifact");
     }
 }

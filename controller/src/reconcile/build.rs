@@ -61,8 +61,7 @@ impl Run<'_> {
             .zip(artifacts)
             .map(|(done, artifact)| {
                 done.unwrap_or_else(|| {
-                    let why = "the artifact server gave no result".to_owned();
-                    Err(ReconcileError::Build { name: artifact.name.clone(), why })
+                    Err(ReconcileError::Server(format!("it gave no result for {}", artifact.name)))
                 })
             })
             .collect::<Result<Vec<_>, _>>()?;

@@ -41,7 +41,7 @@ impl Run<'_> {
         if let Some(drift) = self.compare(observed, &[]) {
             return Ok(Some(drift));
         }
-        let checked = self.verify().await.map_err(|error| ReconcileError::Verify(error.to_string()))?;
+        let checked = self.verify().await.map_err(|error| error.of_verify())?;
         self.mark(&checked).await;
         let verdicts: Vec<_> = checked.iter().map(|(_, verdict)| *verdict).collect();
         let drift = if verdicts.iter().all(|verdict| *verdict == Verdict::Ok) {

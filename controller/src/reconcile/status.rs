@@ -99,9 +99,12 @@ impl Run<'_> {
         Ok(Action::await_change())
     }
 
-    /// Writes down how the run ended. A failure is returned as it came, for its retry.
+    /// Writes down how the run ended. A failure is returned as it came, for its retry. Who leads no more writes nothing: it could
+    /// undo what the new leader says.
     pub(super) async fn report(&self, result: Result<Ending, ReconcileError>) -> Result<Action, ReconcileError> {
         match result {
+            Err(failure) if failure.is_deposed() => Err(failure),
+            Ok(Ending::Published(Published { unpruned: Some(failure), .. })) if failure.is_deposed() => Err(failure),
             Ok(Ending::UpToDate) => self.report_up_to_date().await,
             Ok(Ending::Published(published)) => self.report_published(&published).await,
             Err(failure) => Err(self.report_failure(failure).await),

@@ -70,6 +70,14 @@ impl ServerError {
             _ => None,
         }
     }
+
+    /// Why files could not be checked. A server that does not answer says nothing about them, and comes back.
+    pub fn of_verify(&self) -> ReconcileError {
+        match self {
+            Self::Unreachable { .. } | Self::Late { .. } => ReconcileError::Verify(self.to_string()),
+            Self::Refused(_) | Self::Unexpected { .. } => ReconcileError::of_call(self.failure(), &self.to_string()),
+        }
+    }
 }
 
 impl From<ServerError> for ReconcileError {
@@ -111,6 +119,11 @@ mod tests {
         assert!(matches!(at(&broken), ServerError::Unreachable { cause, .. } if cause == "broken pipe"));
         assert!(matches!(at(&Status::deadline_exceeded("30s")), ServerError::Late { .. }));
         assert!(matches!(at(&Status::unimplemented("old")), ServerError::Unexpected { code: Code::Unimplemented, .. }));
+        let of_verify = |status: &Status| at(status).of_verify().label();
+        assert_eq!(of_verify(&Status::unavailable("no socket")), "verify", "a restart takes nobody's Ready");
+        assert_eq!(of_verify(&Failure::new(Reason::ShuttingDown, "why").into()), "verify");
+        assert_eq!(of_verify(&Failure::new(Reason::StorageFailed, "why").into()), "storage");
+        assert_eq!(of_verify(&Status::unimplemented("old")), "artifact_server");
         let text = at(&Status::unavailable("no socket")).to_string();
         assert!(text.contains(address) && text.contains("is weir-artifact-server running?"), "{text}");
     }

@@ -5,6 +5,7 @@
 mod controller_crash;
 mod crd;
 mod damage;
+mod errors;
 mod events;
 mod flows;
 mod grpcurl;
@@ -55,6 +56,10 @@ fn add_all(suite: &mut Suite) {
         suite,
         crd::{accepts_and_refuses, status_is_checked},
         damage::{changed_bytes_are_never_served},
+        errors::{
+            sources_and_storage_are_told_apart,
+            who_leads_no_more_writes_nothing,
+        },
         events::{are_counted_and_bounded, deleted_event_comes_back},
         grpcurl::{documented_commands_answer_as_shown},
         harness::{

@@ -107,6 +107,8 @@ impl Metrics {
         registry.register("rest_client_requests", "Requests to kube-apiserver", self.requests.clone());
         registry.register("weir_events_written", "Kubernetes events written", self.events.written.clone());
         registry.register("weir_events_dropped", "Kubernetes events lost", self.events.dropped.clone());
+        let limited = "Kubernetes events left out, as their object had too many";
+        registry.register("weir_events_limited", limited, self.events.limited.clone());
         registry.register_collector(Box::new(weir_proto::process::Figures));
         self.queue.register(registry);
         let label = std::iter::once(("controller".into(), CONTROLLER.into()));
@@ -215,6 +217,7 @@ mod tests {
         drop(metrics.running());
         metrics.request("200", "GET", "10.0.0.1:443");
         metrics.events().dropped.inc();
+        metrics.events().limited.inc_by(2);
         let lines = [
             "controller_runtime_active_workers{controller=\"artifactgenerator\"} 0",
             "controller_runtime_max_concurrent_reconciles{controller=\"artifactgenerator\"} 10",
@@ -226,6 +229,7 @@ mod tests {
             "controller_runtime_reconcile_time_seconds_bucket{controller=\"artifactgenerator\",le=\"0.05\"} 2",
             "rest_client_requests_total{code=\"200\",method=\"GET\",host=\"10.0.0.1:443\"} 1",
             "weir_events_dropped_total 1",
+            "weir_events_limited_total 2",
         ];
         has(&metrics, &lines);
     }

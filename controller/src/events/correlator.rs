@@ -267,6 +267,9 @@ mod tests {
         assert!(!said("a", 302));
         let refilled = (0..40).filter(|_| said("a", 1_000_000)).count();
         assert_eq!(refilled, 25, "never more than the burst");
+        let warning = Event { type_: Some("Warning".into()), ..event("a", "Ready", "ok", 1_000_000) };
+        let action = correlator.correlate(warning, at(1_000_000));
+        assert!(matches!(action, Action::Create(_)), "another type has its own budget");
     }
 
     #[test]

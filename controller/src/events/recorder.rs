@@ -1,6 +1,8 @@
-//! The way of an event from a reconcile to the API: a bounded queue, and one task that correlates and writes.
+//! The way of an event from a reconcile to the API: it is correlated at once, waits in a bounded queue, and one task writes.
+//!
+//! client-go correlates behind its queue. There, one object that has much to say takes the room of all others.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -11,6 +13,7 @@ use kube::{
     Api, Client,
     api::{Patch, PatchParams, PostParams},
 };
+use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -24,7 +27,7 @@ use crate::api::{
     artifact_generator::{API_VERSION, ArtifactGenerator, KIND},
 };
 
-/// Events that may wait to be written. More are dropped and counted, as client-go does.
+/// Events that may wait to be written, of which one object can have few. More are dropped and counted, as client-go does.
 const QUEUE: usize = 1000;
 /// How often an event is tried while the API can not be reached.
 const TRIES: u32 = 12;
@@ -33,45 +36,58 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// Annotations of a generator that start like this are passed on.
 const PASSED_ON: &str = "event.toolkit.fluxcd.io/";
 
-/// What became of events; register both with the metrics of the process.
+/// What became of events; register all with the metrics of the process.
 #[derive(Clone, Debug, Default)]
 pub struct RecorderMetrics {
     /// Events written, new or counted up.
     pub written: Counter,
     /// Events lost: the queue was full, or the API refused them.
     pub dropped: Counter,
+    /// Events left out, as their object has had too many of late.
+    pub limited: Counter,
 }
 
 /// The near end: cheap to clone, never waits.
 #[derive(Clone, Debug)]
 pub struct Recorder {
-    queue: mpsc::Sender<Event>,
+    queue: mpsc::Sender<Action>,
+    correlator: Arc<Mutex<Correlator>>,
     host: String,
     metrics: RecorderMetrics,
 }
 
 /// The far end: run it in one task.
 pub struct Writer {
-    queue: mpsc::Receiver<Event>,
+    queue: mpsc::Receiver<Action>,
     client: Client,
-    correlator: Correlator,
     metrics: RecorderMetrics,
 }
 
 /// Makes both ends. `host` is the name of this pod.
 pub fn recorder(client: Client, host: &str, metrics: RecorderMetrics) -> (Recorder, Writer) {
-    let (sender, receiver) = mpsc::channel(QUEUE);
-    let recorder = Recorder { queue: sender, host: host.to_owned(), metrics: metrics.clone() };
-    (recorder, Writer { queue: receiver, client, correlator: Correlator::default(), metrics })
+    let (recorder, queue) = near_end(host, metrics.clone());
+    (recorder, Writer { queue, client, metrics })
+}
+
+fn near_end(host: &str, metrics: RecorderMetrics) -> (Recorder, mpsc::Receiver<Action>) {
+    let (queue, actions) = mpsc::channel(QUEUE);
+    (Recorder { queue, correlator: Arc::default(), host: host.to_owned(), metrics }, actions)
 }
 
 impl Recorder {
-    /// Says `notice` about a generator, some time later. When too many wait already, it is dropped.
+    /// Says `notice` about a generator, some time later. When the generator has had too many of late it is left out, and when too
+    /// many of all generators wait already it is dropped.
     pub fn record(&self, generator: &ArtifactGenerator, notice: &Notice) {
         let Notice { reason, message, warning, .. } = notice;
         tracing::trace!(reason = %reason, warning, "event: {message}");
-        let event = build(generator, notice, &self.host, Timestamp::now());
-        if self.queue.try_send(event).is_err() {
+        let now = Timestamp::now();
+        let event = build(generator, notice, &self.host, now);
+        // Held until the event is in the queue: what counts another one up must not come before it.
+        let mut correlator = self.correlator.lock();
+        let action = correlator.correlate(event, now);
+        if action == Action::Drop {
+            self.metrics.limited.inc();
+        } else if self.queue.try_send(action).is_err() {
             self.metrics.dropped.inc();
             tracing::error!(reason = %reason, "unable to record event: too many queued events, dropped one");
         }
@@ -116,11 +132,7 @@ fn build(generator: &ArtifactGenerator, notice: &Notice, host: &str, now: Timest
 impl Writer {
     /// Writes events until every [`Recorder`] is dropped and the queue is empty. Drop the future to end at once.
     pub async fn run(mut self) {
-        while let Some(event) = self.queue.recv().await {
-            let action = self.correlator.correlate(event, Timestamp::now());
-            if action == Action::Drop {
-                continue;
-            }
+        while let Some(action) = self.queue.recv().await {
             if self.write(&action).await {
                 self.metrics.written.inc();
             } else {
@@ -209,6 +221,36 @@ mod tests {
             "reportingInstance": "pod-1",
         });
         assert_eq!(got, wanted);
+    }
+
+    fn generator(name: &str) -> ArtifactGenerator {
+        serde_json::from_value(json!({"metadata": {"name": name, "namespace": "apps", "uid": name}})).unwrap()
+    }
+
+    #[test]
+    fn a_storm_about_one_object_leaves_room_for_all_others() {
+        let metrics = RecorderMetrics::default();
+        let (recorder, mut queue) = near_end("pod", metrics.clone());
+        for number in 0..2 * QUEUE {
+            recorder.record(&generator("noisy"), &Notice::published("apps", "out", &number.to_string()));
+        }
+        recorder.record(&generator("quiet"), &Notice::failed("BuildFailed", "bad"));
+        let mut waiting = std::collections::BTreeMap::<_, usize>::new();
+        while let Ok(Action::Create(event) | Action::Count(event)) = queue.try_recv() {
+            *waiting.entry(event.involved_object.name.unwrap()).or_default() += 1;
+        }
+        assert_eq!(waiting, [("noisy".to_owned(), 25), ("quiet".to_owned(), 1)].into());
+        assert_eq!((metrics.limited.get(), metrics.dropped.get()), (2 * QUEUE as u64 - 25, 0), "counted");
+    }
+
+    #[test]
+    fn what_finds_no_room_is_dropped_and_counted() {
+        let metrics = RecorderMetrics::default();
+        let (recorder, queue) = near_end("pod", metrics.clone());
+        for number in 0..QUEUE + 3 {
+            recorder.record(&generator(&format!("g{number}")), &Notice::paused());
+        }
+        assert_eq!((queue.len(), metrics.dropped.get(), metrics.limited.get()), (QUEUE, 3, 0));
     }
 
     #[test]

@@ -16,11 +16,12 @@ pub(crate) async fn are_counted_and_bounded(scene: Scene) -> Result<()> {
     let found = list(&events).await?;
     ensure!(found == [("No drift detected, 7 artifact(s) up to date".to_owned(), 3)], "{found:?}");
 
-    // 9 of their own, the rest combined; two objects could not share a budget, so 25 are written and 15 dropped.
+    // 9 of their own, the rest combined; two objects could not share a budget, so 25 are written and 15 left out.
     events.delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
     let notices = (0..40).map(|number| Notice::published(&scene.namespace, "out", &format!("r{number}"))).collect();
     let metrics = say(&scene, notices).await?;
-    ensure!(metrics.written.get() == 25, "{} written", metrics.written.get());
+    let counts = (metrics.written.get(), metrics.limited.get(), metrics.dropped.get());
+    ensure!(counts == (25, 15, 0), "(written, limited, dropped) are {counts:?}");
     let found = list(&events).await?;
     let combined = found.iter().find(|(message, _)| message.starts_with("(combined from similar events): "));
     ensure!(found.len() == 10, "{found:?}");

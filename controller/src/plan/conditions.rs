@@ -11,11 +11,9 @@ const MESSAGE_LIMIT: usize = 32_768;
 /// Where a reconcile has got to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Situation<'a> {
-    /// The finalizer was just added.
-    FirstPass,
-    /// The same, and the generator is paused.
+    /// The finalizer was just added, and the generator is paused.
     FirstPassPaused,
-    /// Drift was found; the sources are about to be fetched.
+    /// The finalizer was just added, or drift was found and the sources are about to be fetched.
     Working,
     /// Everything is published.
     Succeeded {
@@ -43,7 +41,7 @@ pub enum Situation<'a> {
 pub fn next(current: &[Condition], situation: Situation<'_>, generation: i64, now: Timestamp) -> Vec<Condition> {
     let mut draft = Draft { conditions: current.to_vec(), generation, now };
     match situation {
-        Situation::FirstPass | Situation::Working => {
+        Situation::Working => {
             draft.remove("Stalled");
             draft.set("Reconciling", "True", "Progressing", IN_PROGRESS);
             draft.set("Ready", "Unknown", "Progressing", IN_PROGRESS);
@@ -196,7 +194,7 @@ mod tests {
         let denied = "Stalled=True/AccessDenied/not allowed@2 Ready=False/AccessDenied/not allowed@2";
         // (row, before, situation at generation 2, after)
         let rows = [
-            ("§11 first pass", "", Situation::FirstPass, progress.to_owned()),
+            ("§11 first pass", "", Situation::Working, progress.to_owned()),
             (
                 "§11 first pass, paused",
                 "",

@@ -246,10 +246,8 @@ fn patch<'c>(
     let status = latest.status.as_ref().unwrap_or(&empty);
     let mut conditions = status.conditions.clone();
     if let Some(situation) = change.situation {
-        if history.is_first && conditions.is_empty() && situation != Situation::FirstPassPaused {
-            conditions = conditions::next(&conditions, Situation::FirstPass, generation, now);
-        }
-        if history.has_worked {
+        let is_new = history.is_first && conditions.is_empty() && situation != Situation::FirstPassPaused;
+        if is_new || history.has_worked {
             conditions = conditions::next(&conditions, Situation::Working, generation, now);
         }
         conditions = conditions::next(&conditions, situation, generation, now);

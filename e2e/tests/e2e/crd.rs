@@ -64,7 +64,7 @@ pub(crate) async fn status_is_checked(scene: Scene) -> Result<()> {
     }
     let now = "2026-01-02T03:04:05Z".parse()?;
     let situations = [
-        Situation::FirstPass,
+        Situation::Working,
         Situation::FirstPassPaused,
         Situation::Succeeded { artifacts: 1 },
         Situation::Failed { reason: "SourceFetchFailed", message: &"ä".repeat(40_000) },

@@ -1,12 +1,12 @@
 //! `weir-controller` as a process.
 
 use std::net::SocketAddr;
-use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
 
+use super::part::is_a_part;
 use super::{ArtifactServer, Part, Programs};
 use crate::port;
 use crate::process::Program;
@@ -19,19 +19,7 @@ pub struct Controller {
     metrics: SocketAddr,
 }
 
-impl Deref for Controller {
-    type Target = Part;
-
-    fn deref(&self) -> &Part {
-        &self.part
-    }
-}
-
-impl DerefMut for Controller {
-    fn deref_mut(&mut self) -> &mut Part {
-        &mut self.part
-    }
-}
+is_a_part!(Controller);
 
 impl Controller {
     /// Starts it against `server` and waits until it is ready. `namespace` is

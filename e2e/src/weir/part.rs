@@ -74,3 +74,23 @@ impl Part {
         self.process.as_ref().context("it does not run")
     }
 }
+
+/// What can be done with the process of a program can be done with the program: its field `part` is it.
+macro_rules! is_a_part {
+    ($program:ty) => {
+        impl std::ops::Deref for $program {
+            type Target = $crate::weir::Part;
+
+            fn deref(&self) -> &Self::Target {
+                &self.part
+            }
+        }
+
+        impl std::ops::DerefMut for $program {
+            fn deref_mut(&mut self) -> &mut Self::Target {
+                &mut self.part
+            }
+        }
+    };
+}
+pub(super) use is_a_part;

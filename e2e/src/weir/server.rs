@@ -1,12 +1,12 @@
 //! `weir-artifact-server` as a process.
 
 use std::net::SocketAddr;
-use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
+use super::part::is_a_part;
 use super::{Part, Programs};
 use crate::port;
 use crate::process::Program;
@@ -23,19 +23,7 @@ pub struct ArtifactServer {
     health: SocketAddr,
 }
 
-impl Deref for ArtifactServer {
-    type Target = Part;
-
-    fn deref(&self) -> &Part {
-        &self.part
-    }
-}
-
-impl DerefMut for ArtifactServer {
-    fn deref_mut(&mut self) -> &mut Part {
-        &mut self.part
-    }
-}
+is_a_part!(ArtifactServer);
 
 impl ArtifactServer {
     /// Starts it on an empty volume and waits until it is ready. `label` names

@@ -17,7 +17,7 @@ use crate::{
     requests::counted,
     schedule::{Limits, run_reconciles},
     server::{AddressError, Policy, Server},
-    watch::{Scope, Triggers, follow_server, watch_cluster},
+    watch::{Cluster, Scope, Triggers, follow_server, watch_cluster},
 };
 
 /// How long running reconciles may take to end, and then events to be written. A run may be cut off anywhere, the next one goes
@@ -52,12 +52,12 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send + 'st
     let metrics = Metrics::new(config.concurrent);
     let stop = CancellationToken::new();
     let _ends = stop.clone().drop_guard();
-    listen(&config, &metrics, &stop).await?;
     let client = client(&metrics).await?;
     let server = Server::new(&config.artifact_server, policy(&config))?;
     let (triggers, requests) = Triggers::new();
     let scope = Scope { client: client.clone(), namespace: config.namespace.clone() };
     let (cluster, watches) = watch_cluster(&scope, &triggers);
+    listen(&config, (&metrics, &cluster), &stop).await?;
     let (recorder, writer) = events::recorder(client.clone(), &config.host, metrics.events());
     let writer = AbortOnDropHandle::new(tokio::spawn(writer.run()));
     let following = follow_server(server.clone(), scope, cluster.clone(), triggers.clone()).boxed();
@@ -87,10 +87,15 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send + 'st
 }
 
 /// Opens the ports for operators that are not switched off.
-async fn listen(config: &Config, metrics: &Arc<Metrics>, stop: &CancellationToken) -> Result<(), RunError> {
+async fn listen(
+    config: &Config,
+    (metrics, cluster): (&Arc<Metrics>, &Arc<Cluster>),
+    stop: &CancellationToken,
+) -> Result<(), RunError> {
     if let Some(address) = &config.health {
         let listener = address.bind().await.map_err(|cause| port("health-addr", address, cause))?;
-        tokio::spawn(health::serve_health(listener, stop.clone()));
+        let cluster = cluster.clone();
+        tokio::spawn(health::serve_health(listener, move || cluster.checks(), stop.clone()));
     }
     if let Some(address) = &config.metrics {
         let listener = address.bind().await.map_err(|cause| port("metrics-addr", address, cause))?;

@@ -4,6 +4,7 @@ pub mod cache;
 pub mod feed;
 pub mod generators;
 pub mod outputs;
+mod readiness;
 pub mod sources;
 mod stored;
 mod triggers;
@@ -151,9 +152,12 @@ fn follow<K>(
 where
     K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + 'static,
 {
-    // As CustomResourceDefinitions are named.
-    let plural = format!("{}.{}", K::plural(kind), K::group(kind));
-    feed::follow(api, plural, strip, state, take).boxed()
+    feed::follow(api, plural::<K>(kind), strip, state, take).boxed()
+}
+
+/// The name of a kind's CustomResourceDefinition.
+fn plural<K: Resource>(kind: &K::DynamicType) -> String {
+    format!("{}.{}", K::plural(kind), K::group(kind))
 }
 
 impl Cluster {

@@ -17,12 +17,13 @@ use crate::run_dir::RunDir;
 pub struct Controller {
     part: Part,
     metrics: SocketAddr,
+    health: SocketAddr,
 }
 
 is_a_part!(Controller);
 
 impl Controller {
-    /// Starts it against `server` and waits until it is ready. `namespace` is
+    /// Starts it against `server` and waits until it answers. `namespace` is
     /// its own namespace (`RUNTIME_NAMESPACE`) and names its log; `arguments`
     /// are added at the end.
     ///
@@ -47,13 +48,18 @@ impl Controller {
             .arg("--log-level=debug")
             .arg("--requeue-dependency=1s")
             .args(arguments.iter().copied());
-        let part = Part::start(run, program, format!("http://{health}/readyz")).await?;
-        Ok(Self { part, metrics })
+        let part = Part::start(run, program, format!("http://{health}/healthz")).await?;
+        Ok(Self { part, metrics, health })
     }
 
     /// Where Prometheus reads its metrics.
     #[must_use]
     pub fn metrics_url(&self) -> String {
         format!("http://{}/metrics", self.metrics)
+    }
+    /// Its liveness and readiness endpoints are below this.
+    #[must_use]
+    pub fn health_url(&self) -> String {
+        format!("http://{}", self.health)
     }
 }

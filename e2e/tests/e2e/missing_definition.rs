@@ -32,7 +32,7 @@ pub(crate) async fn is_named_and_waited_for(scene: Scene) -> Result<()> {
     }
     weir::install_account(&client).await?;
 
-    // Its start waits for /readyz: a missing definition is no reason to be restarted.
+    // Its start waits for /healthz: a missing definition is no reason to be restarted.
     let mut weir = Weir::start_for_all(&run, &plane, &[]).await?;
     let process = weir.controller.process()?;
     let (pid, log) = (process.pid(), process.log().to_owned());
@@ -44,6 +44,17 @@ pub(crate) async fn is_named_and_waited_for(scene: Scene) -> Result<()> {
     })
     .await?;
 
+    let readiness = format!("{}/readyz", weir.controller.health_url());
+    eventually("it says that it is not ready, and why", PATIENCE, || async {
+        let answer = reqwest::get(&readiness).await?;
+        let (status, text) = (answer.status(), answer.text().await?);
+        ensure!(status == 503 && text.contains(&format!("failed: {missing}")), "{status}: {text}");
+        Ok(())
+    })
+    .await?;
+    let liveness = format!("{}/healthz?verbose", weir.controller.health_url());
+    ensure!(reqwest::get(&liveness).await?.status() == 200, "it is to be restarted");
+
     weir::install_definition(&client).await?;
     create(&client, &source).await?;
     eventually("the generator is Ready", PATIENCE, || async {
@@ -53,6 +64,7 @@ pub(crate) async fn is_named_and_waited_for(scene: Scene) -> Result<()> {
     .await?;
     let outputs: Api<DynamicObject> = Api::namespaced_with(client, APPS, &Kind::ExternalArtifact.resource());
     scene.download(&serde_json::to_value(outputs.get("one").await?)?).await?;
+    ensure!(reqwest::get(&readiness).await?.text().await? == "ok");
     let process = weir.controller.process()?;
     process.ensure_running()?;
     ensure!(process.pid() == pid, "the controller was started again");

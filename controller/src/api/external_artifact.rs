@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ManagedFieldsEntry, Time};
 use kube::core::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +31,9 @@ pub struct ExternalArtifact {
     /// What [`ExternalArtifact::condense`] kept of the managed fields.
     #[serde(skip)]
     pub applied: AppliedKeys,
+    /// The same: the field manager of the last write, unless it was this controller's.
+    #[serde(skip)]
+    pub editor: Option<String>,
 }
 
 /// Keys of labels and annotations that this controller applied, the two reserved labels left out: usually none.
@@ -50,9 +53,10 @@ impl ExternalArtifact {
         self.metadata.labels.as_ref()?.get(GENERATOR_LABEL).map(String::as_str)
     }
 
-    /// Forgets `managedFields`, which are larger than the rest of the object, but for the one thing that they alone know: which
-    /// labels and annotations we applied and would have to take back. For caches.
+    /// Forgets `managedFields`, which are larger than the rest of the object, but for what they alone know: which labels and
+    /// annotations we applied and would have to take back, and who wrote last. For caches.
     pub fn condense(&mut self) {
+        self.editor = editor(self.metadata.managed_fields.as_deref().unwrap_or_default());
         for entry in self.metadata.managed_fields.take().unwrap_or_default() {
             let ours = entry.manager.as_deref() == Some(FIELD_MANAGER) && entry.subresource.is_none();
             let Some(fields) = entry.fields_v1.filter(|_| ours) else { continue };
@@ -70,6 +74,14 @@ impl ExternalArtifact {
     pub fn artifact(&self) -> Option<&Artifact> {
         self.status.as_ref()?.artifact.as_ref()
     }
+}
+
+/// The manager of the newest entry. Times are whole seconds: of several at once, one that is not this controller is taken. A write
+/// that only takes fields away leaves no entry.
+fn editor(entries: &[ManagedFieldsEntry]) -> Option<String> {
+    let manager = |entry: &ManagedFieldsEntry| entry.manager.clone().filter(|name| name != FIELD_MANAGER);
+    let newest = entries.iter().max_by_key(|entry| (entry.time.as_ref().map(|time| time.0), manager(entry).is_some()))?;
+    manager(newest)
 }
 
 /// Spec of an `ExternalArtifact`.

@@ -57,6 +57,17 @@ impl Notice {
         Self::trace("Ready", message)
     }
 
+    /// An output was changed by others so often that its repairs wait. `last` is the field manager of the last change, if it left
+    /// a trace. For the cluster only: whoever gets alerts can do little about it.
+    pub fn fought(namespace: &str, name: &str, changes: u32, last: Option<&str>) -> Self {
+        let by = last.map_or_else(String::new, |manager| format!(", last by field manager {manager:?}"));
+        let message = format!(
+            "ExternalArtifact/{namespace}/{name} was changed or deleted by others {changes} times{by}: it is repaired, but later each \
+             time until that stops"
+        );
+        Self { warning: true, ..Self::trace("DriftDetected", message) }
+    }
+
     /// A run came to its end.
     pub fn succeeded(artifacts: usize) -> Self {
         Self::trace("Ready", format!("reconciliation succeeded, generated {artifacts} artifact(s)"))

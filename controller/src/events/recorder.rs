@@ -290,6 +290,23 @@ mod tests {
                 "Ready",
                 "external artifacts reconciled: n/a (sha256:1)\nn/b (sha256:1)",
             ),
+            (
+                "a fight",
+                Notice::fought("n", "a", 7, Some("kubectl-edit")),
+                true,
+                false,
+                "DriftDetected",
+                "ExternalArtifact/n/a was changed or deleted by others 7 times, last by field manager \"kubectl-edit\": it is \
+                 repaired, but later each time until that stops",
+            ),
+            (
+                "a fight with nobody known",
+                Notice::fought("n", "a", 6, None),
+                true,
+                false,
+                "DriftDetected",
+                "ExternalArtifact/n/a was changed or deleted by others 6 times: it is repaired, but later each time until that stops",
+            ),
             ("§14 warning", Notice::failed("SourceFetchFailed", "x"), true, true, "SourceFetchFailed", "x"),
         ];
         for (row, notice, warning, everybody, reason, message) in rows {

@@ -5,6 +5,7 @@
 
 pub mod conditions;
 pub mod drift;
+pub mod fight;
 pub mod inventory;
 pub mod observe;
 pub mod output;

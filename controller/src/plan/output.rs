@@ -75,6 +75,37 @@ fn pairs_differ(is: Option<&Pairs>, wanted: Option<&Pairs>, applied: &[String]) 
     missing || obsolete
 }
 
+/// Whether the two states of one object differ in anything that a generator answers for. Times, observed generations, and what
+/// others keep there do not count.
+pub fn differs(before: &ExternalArtifact, after: &ExternalArtifact) -> bool {
+    let (old, new) = (&before.metadata, &after.metadata);
+    let (were, are) = (&before.applied, &after.applied);
+    let reserved = [GENERATOR_LABEL, MANAGED_BY_LABEL].map(str::to_owned);
+    let labels = were.labels.iter().chain(&are.labels).chain(&reserved);
+    let annotations = were.annotations.iter().chain(&are.annotations);
+    let ready = |object: &ExternalArtifact| {
+        let ready = old_ready(object).cloned();
+        ready.map(|ready| (ready.status, ready.reason, ready.message))
+    };
+    old.uid != new.uid
+        || any_differs(old.labels.as_ref(), new.labels.as_ref(), labels)
+        || any_differs(old.annotations.as_ref(), new.annotations.as_ref(), annotations)
+        || !generators(before).eq(generators(after))
+        || before.spec != after.spec
+        || before.artifact() != after.artifact()
+        || ready(before) != ready(after)
+}
+
+fn any_differs<'a>(old: Option<&Pairs>, new: Option<&Pairs>, mut keys: impl Iterator<Item = &'a String>) -> bool {
+    keys.any(|key| old.and_then(|old| old.get(key)) != new.and_then(|new| new.get(key)))
+}
+
+/// The generators among the owners of an object.
+fn generators(object: &ExternalArtifact) -> impl Iterator<Item = &OwnerReference> {
+    let owners = object.metadata.owner_references.iter().flatten();
+    owners.filter(|owner| owner.kind == artifact_generator::KIND)
+}
+
 /// How the origin revision of an artifact behaves when only the source moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -272,6 +303,27 @@ mod tests {
         assert_eq!(object.applied.labels, ["team"]);
         assert_eq!(object.applied.annotations, ["note"]);
         assert_eq!(object.metadata.managed_fields, None);
+    }
+
+    #[test]
+    fn condensing_keeps_who_wrote_last() {
+        // (row, manager and second of each entry, editor)
+        let rows: [(&str, &[(&str, u8)], Option<&str>); 6] = [
+            ("nobody", &[], None),
+            ("only we", &[("source-watcher", 1), ("source-watcher", 2)], None),
+            ("somebody before us", &[("kubectl-label", 1), ("source-watcher", 2)], None),
+            ("somebody after us", &[("source-watcher", 1), ("kubectl-edit", 2)], Some("kubectl-edit")),
+            ("in the same second", &[("kubectl-edit", 2), ("source-watcher", 2)], Some("kubectl-edit")),
+            ("the last of several", &[("a", 3), ("source-watcher", 1), ("b", 2)], Some("a")),
+        ];
+        for (row, entries, editor) in rows {
+            let entry = |(manager, second): &(&str, u8)| json!({"manager": manager, "operation": "Update", "time": format!("2026-01-01T00:00:0{second}Z")});
+            let entries: Vec<_> = entries.iter().map(entry).collect();
+            let mut object: ExternalArtifact =
+                serde_json::from_value(json!({"metadata": {"managedFields": entries}})).unwrap();
+            object.condense();
+            assert_eq!(object.editor.as_deref(), editor, "row {row}");
+        }
     }
 
     fn observed(revision: &str, origin: Option<&str>) -> Observed {

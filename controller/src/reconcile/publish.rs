@@ -5,6 +5,7 @@ use std::{future::Future, sync::Arc};
 use jiff::Timestamp;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use serde::Serialize;
+use tracing::warn;
 use weir_proto::v1;
 
 use super::Run;
@@ -15,6 +16,7 @@ use crate::{
         external_artifact::{API_VERSION, Artifact, ExternalArtifact, ExternalArtifactStatus, KIND},
     },
     error::ReconcileError,
+    events::Notice,
     plan::{
         conditions::find,
         inventory,
@@ -91,6 +93,7 @@ impl Run<'_> {
 
     async fn write(&self, spec: &OutputArtifact, pending: Pending) -> Result<InventoryEntry, ReconcileError> {
         let Pending { artifact, frame, observed } = pending;
+        self.tell_of_fight(&spec.name, observed.as_deref());
         let failed = |doing: &'static str| {
             move |error| {
                 let why = format!("{doing}: {}", innermost(&error));
@@ -112,6 +115,15 @@ impl Run<'_> {
             }
         }
         Ok(entry)
+    }
+
+    /// Names who else writes an output that is repaired again and again.
+    fn tell_of_fight(&self, name: &str, observed: Option<&ExternalArtifact>) {
+        let Some(changes) = self.context.cluster.outputs.fought(&self.output_key(name)) else { return };
+        let last = observed.and_then(|object| object.editor.as_deref());
+        let notice = Notice::fought(&self.key.namespace, name, changes, last);
+        warn!(output = name, changes, manager = last, "{}", notice.message);
+        self.context.events.record(&self.generator, &notice);
     }
 
     async fn apply_frame(&self, name: &str, frame: &ExternalArtifact) -> Result<Arc<ExternalArtifact>, kube::Error> {

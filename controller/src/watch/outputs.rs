@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use kube::runtime::watcher::Event;
@@ -16,14 +17,28 @@ use crate::{
         external_artifact::{Artifact, ExternalArtifact},
         source::{Source, SourceArtifact, SourceKey, SourceKind, SourceStatus},
     },
-    plan::trigger::{SourceChange, source_changed},
+    plan::{
+        fight::Fight,
+        output::differs,
+        trigger::{SourceChange, source_changed},
+    },
 };
+
+/// From so many on, fights that are over are forgotten.
+const FIGHTS: usize = 1024;
 
 /// What follows from a piece of news.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Somebody else touched an output of the generator with this UID, or a name that it was refused is free.
     Touched(String),
+    /// The same, and it was touched so often of late that its repair waits.
+    Fought {
+        /// UID of the generator.
+        uid: String,
+        /// How long.
+        wait: Duration,
+    },
     /// The generators that use it as a source are to be reconciled.
     Source(SourceKey),
 }
@@ -45,6 +60,8 @@ struct State {
     refused: HashMap<ObjectKey, BTreeSet<String>>,
     /// Changed by somebody else since our last write, with the artifact that we had published.
     touched: HashMap<ObjectKey, Option<Artifact>>,
+    /// How often each was changed by somebody else of late.
+    fights: HashMap<ObjectKey, Fight>,
     listed: bool,
 }
 
@@ -96,6 +113,11 @@ impl Outputs {
     /// What was found in place is as it should be, whoever touched it.
     pub fn untouch(&self, key: &ObjectKey) {
         self.state.lock().touched.remove(key);
+    }
+
+    /// How often the object was changed by others of late, when that is so often that its repairs wait.
+    pub fn fought(&self, key: &ObjectKey) -> Option<u32> {
+        self.state.lock().fights.get(key)?.changes_that_wait()
     }
 
     /// Keeps a name for the generator with this UID until it is released, so that of two that want it only one builds and
@@ -174,7 +196,9 @@ impl Write<'_> {
             flight.landed = object.artifact().cloned();
             if flight.gone <= version(&*object) {
                 state.touched.remove(&self.key);
-                state.remember(object.clone(), &mut effects);
+                if let Some((before, after)) = state.remember(object.clone(), &mut effects) {
+                    effects.extend(loser(before.as_deref(), &after).map(|uid| Effect::Touched(uid.to_owned())));
+                }
             }
         }
         state.end_flight(&self.key, &mut effects);
@@ -193,6 +217,7 @@ impl Write<'_> {
         }
         state.touched.remove(&self.key);
         state.flights.remove(&self.key);
+        state.fights.remove(&self.key);
         effects
     }
 }
@@ -212,26 +237,44 @@ impl State {
         let version = version(&object);
         // Late news of an earlier write of ours is old, and says nothing of the one on its way.
         let Some((before, after)) = self.remember(Arc::new(object), effects) else { return };
-        let flight = self.flights.get_mut(&key).map(|flight| flight.heard.push(version));
-        let matters = before.as_ref().is_none_or(|before| differs(before, &after));
-        if flight.is_some() || !matters || !self.listed {
+        if let Some(flight) = self.flights.get_mut(&key) {
+            flight.heard.push(version);
+            let loser = loser(before.as_deref(), &after).filter(|uid| *uid != flight.uid);
+            effects.extend(loser.map(|uid| Effect::Touched(uid.to_owned())));
+            return;
+        }
+        if !before.as_ref().is_none_or(|before| differs(before, &after)) || !self.listed {
             return;
         }
         let owners = [before.as_deref().and_then(ExternalArtifact::generator_uid), after.generator_uid()];
         let owners: BTreeSet<&str> = owners.into_iter().flatten().collect();
-        if !owners.is_empty() {
-            let published = || before.as_ref().and_then(|before| before.artifact().cloned());
-            self.touched.entry(key).or_insert_with(published);
+        if owners.is_empty() {
+            return;
         }
+        let published = || before.as_ref().and_then(|before| before.artifact().cloned());
+        self.touched.entry(key.clone()).or_insert_with(published);
+        self.changed(&key, owners, effects);
+    }
+
+    /// Somebody else changed an object: the generators are told, later each time.
+    fn changed<'a>(&mut self, key: &ObjectKey, owners: impl IntoIterator<Item = &'a str>, effects: &mut Vec<Effect>) {
+        let now = Instant::now();
+        // Not each time: a look at all of them must not come with each of many.
+        if self.fights.len() >= FIGHTS && self.fights.len().is_power_of_two() {
+            self.fights.retain(|_, fight| !fight.is_over(now));
+        }
+        let fight = self.fights.entry(key.clone()).or_insert_with(|| Fight::new(now));
+        let Some(wait) = fight.changed(now) else { return };
         for uid in owners {
-            let touched = Effect::Touched(uid.to_owned());
-            if !effects.contains(&touched) {
-                effects.push(touched);
+            let uid = uid.to_owned();
+            let effect = if wait.is_zero() { Effect::Touched(uid) } else { Effect::Fought { uid, wait } };
+            if !effects.contains(&effect) {
+                effects.push(effect);
             }
         }
     }
 
-    /// Stores a state of an object; `None` when it is not news. A generator that loses it to another one is told, whoever wrote.
+    /// Stores a state of an object; `None` when it is not news.
     fn remember(
         &mut self,
         object: Arc<ExternalArtifact>,
@@ -249,9 +292,7 @@ impl State {
             None => source_effect(&key, SourceChange::Appeared(new.as_ref())),
         };
         effects.extend(change);
-        let loser = before.as_deref().and_then(ExternalArtifact::generator_uid);
-        if loser != after.generator_uid() {
-            effects.extend(loser.map(|uid| Effect::Touched(uid.to_owned())));
+        if before.as_deref().and_then(ExternalArtifact::generator_uid) != after.generator_uid() {
             before.iter().for_each(|before| self.unindex(before));
             if let Some(uid) = after.generator_uid() {
                 self.by_generator.entry(uid.to_owned()).or_default().insert(key);
@@ -266,7 +307,7 @@ impl State {
         self.touched.remove(&key);
         effects.extend(source_effect(&key, SourceChange::Deleted(as_source(object).as_ref())));
         let owner = object.generator_uid().filter(|_| !in_flight);
-        effects.extend(owner.map(|uid| Effect::Touched(uid.to_owned())));
+        owner.into_iter().for_each(|uid| self.changed(&key, [uid], effects));
         self.wake(&key, effects);
     }
 
@@ -297,26 +338,14 @@ impl State {
         let foreign = flight.gone > last || flight.heard.iter().any(|heard| !flight.own.contains(heard));
         if foreign {
             self.touched.entry(key.clone()).or_insert(flight.landed);
-            effects.push(Effect::Touched(flight.uid));
+            self.changed(key, [flight.uid.as_str()], effects);
         }
     }
 }
 
-/// Whether the two differ in anything that a generator answers for. Times and observed generations do not count.
-fn differs(before: &ExternalArtifact, after: &ExternalArtifact) -> bool {
-    let (old, new) = (&before.metadata, &after.metadata);
-    let ready = |object: &ExternalArtifact| {
-        let conditions = object.status.as_ref().map_or(&[][..], |status| &status.conditions);
-        let ready = conditions.iter().find(|condition| condition.type_ == "Ready");
-        ready.map(|ready| (ready.status.clone(), ready.reason.clone(), ready.message.clone()))
-    };
-    old.uid != new.uid
-        || old.labels != new.labels
-        || old.annotations != new.annotations
-        || old.owner_references != new.owner_references
-        || before.spec != after.spec
-        || before.artifact() != after.artifact()
-        || ready(before) != ready(after)
+/// A generator that loses an object to another one is told, whoever wrote.
+fn loser<'a>(before: Option<&'a ExternalArtifact>, after: &ExternalArtifact) -> Option<&'a str> {
+    before.and_then(ExternalArtifact::generator_uid).filter(|uid| after.generator_uid() != Some(uid))
 }
 
 fn source_effect(key: &ObjectKey, change: SourceChange<'_>) -> Option<Effect> {
@@ -388,6 +417,53 @@ mod tests {
         assert_eq!(outputs.take(Event::Delete(output(5, "evil"))), [source(), touched()]);
         assert!(outputs.published(&key()).is_none());
         assert!(outputs.get(&key()).is_none());
+    }
+
+    #[test]
+    fn what_is_changed_again_and_again_is_repaired_later_each_time() {
+        type Edit = fn(&mut ExternalArtifact);
+        let rows: [(&str, Edit); 3] = [
+            ("the artifact", |object| object.status.as_mut().unwrap().artifact.as_mut().unwrap().url = "evil".into()),
+            ("the label that names us", |object| object.metadata.labels = None),
+            ("the label names somebody else", |object| {
+                object.metadata.labels = Some([(GENERATOR_LABEL.to_owned(), "other".to_owned())].into());
+            }),
+        ];
+        for (row, edit) in rows {
+            let outputs = listed();
+            let waits: Vec<Option<u64>> = (1..=8)
+                .map(|round| {
+                    let mut edited = output(round * 2, "a");
+                    edit(&mut edited);
+                    let effects = outputs.take(Event::Apply(edited));
+                    outputs.begin(key(), "g").landed(output(round * 2 + 1, "a"));
+                    match effects.as_slice() {
+                        [] => None,
+                        [Effect::Fought { wait, .. }, ..] => Some(wait.as_secs()),
+                        effects => {
+                            assert!(effects.contains(&touched()), "row {row}: {effects:?}");
+                            Some(0)
+                        }
+                    }
+                })
+                .collect();
+            // The last two come before the repair of the sixth is due.
+            let [now, none] = [Some(0), None];
+            assert_eq!(waits, [now, now, now, now, now, Some(1), none, none], "row {row}");
+            assert_eq!(outputs.fought(&key()), Some(6), "row {row}");
+        }
+    }
+
+    #[test]
+    fn what_others_keep_on_an_object_is_their_business() {
+        let outputs = listed();
+        for version in 2..50 {
+            let mut object = output(version, "a");
+            object.metadata.annotations = Some([("theirs".to_owned(), version.to_string())].into());
+            object.metadata.labels.as_mut().unwrap().insert("theirs".into(), version.to_string());
+            assert_eq!(outputs.take(Event::Apply(object)), []);
+        }
+        assert_eq!(outputs.fought(&key()), None);
     }
 
     #[test]

@@ -44,9 +44,19 @@ impl Triggers {
         for effect in effects {
             match effect {
                 Effect::Touched(uid) => self.generators(cluster.generators.with_uid(&uid).into_iter().collect()),
+                Effect::Fought { uid, wait } => self.later(cluster.generators.with_uid(&uid), wait),
                 Effect::Source(key) => self.generators(cluster.generators.users(&key)),
             }
         }
+    }
+
+    /// Asks for a generator after a while.
+    fn later(&self, key: Option<ObjectKey>, wait: Duration) {
+        let (Some(key), triggers) = (key, self.clone()) else { return };
+        tokio::spawn(async move {
+            tokio::time::sleep(wait).await;
+            triggers.generators(vec![key]);
+        });
     }
 
     /// Asks for every generator, in random order over a short time.

@@ -13,7 +13,7 @@ use crate::{
     args::{Config, Listen},
     events, health,
     metrics::Metrics,
-    reconcile::{Context, Settings, WRITES_AT_ONCE},
+    reconcile::{Accounts, Context, Settings, WRITES_AT_ONCE},
     requests::counted,
     schedule::{Limits, run_reconciles},
     server::{AddressError, Policy, Server},
@@ -72,6 +72,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send + 'st
         metrics,
         settings: settings(&config),
         writes: Semaphore::new(WRITES_AT_ONCE),
+        accounts: Accounts::default(),
     });
     info!("starting manager");
     let shutdown = shutdown.shared();

@@ -6,12 +6,13 @@ use futures::TryStreamExt as _;
 use kube::api::ListParams;
 use tracing::info;
 use weir_proto::{
-    ArtifactPath, Owner,
+    Owner,
     v1::{ArtifactRef, StoredFile},
 };
 
 use crate::{
     api::{ObjectKey, artifact_generator::ArtifactGenerator, external_artifact::KIND},
+    plan::stored,
     server::{Server, ServerError},
     watch::{Cluster, Scope, feed::innermost},
 };
@@ -30,7 +31,7 @@ pub enum SweepError {
 /// Lists the files of this controller, and removes those whose generator is proven absent: not in the caches, and not in a
 /// list that the API server gave afterwards, past any cache.
 pub async fn sweep(server: &Server, scope: &Scope, cluster: &Cluster) -> Result<(), SweepError> {
-    let mut files = server.list(scope.namespace.as_deref().unwrap_or_default()).await?;
+    let mut files = server.list(scope.namespace.as_deref().unwrap_or_default(), None).await?;
     let mut found: BTreeMap<Owner, BTreeSet<ObjectKey>> = BTreeMap::new();
     while let Some(file) = files.try_next().await? {
         if let Some((owner, key)) = owned(&file).filter(|(owner, _)| cluster.generators.with_uid(owner.uid()).is_none())
@@ -53,9 +54,7 @@ pub async fn sweep(server: &Server, scope: &Scope, cluster: &Cluster) -> Result<
 
 /// Owner and artifact of a stored file; `None` for files that nobody answers for.
 fn owned(file: &StoredFile) -> Option<(Owner, ObjectKey)> {
-    let path: ArtifactPath = file.artifact.as_ref()?.path.parse().ok()?;
-    let (_, namespace, name) = path.dir().parts();
-    Some((file.owner.parse().ok()?, ObjectKey::new(namespace, name)))
+    Some((file.owner.parse().ok()?, stored::key(file)?))
 }
 
 /// The UIDs of all generators in the scope. No version is asked for, which makes the API server answer from its storage.

@@ -70,6 +70,13 @@ impl ArtifactPath {
     pub fn file(&self) -> &str {
         &self.file
     }
+
+    /// Where the file is served: the advertised address as given, `http://` in front unless it names a scheme.
+    pub fn url(&self, advertised: &str) -> String {
+        let has_scheme = advertised.starts_with("http://") || advertised.starts_with("https://");
+        let scheme = if has_scheme { "" } else { "http://" };
+        format!("{scheme}{advertised}/{self}")
+    }
 }
 
 impl fmt::Display for ArtifactPath {
@@ -148,6 +155,23 @@ fn is_file_name(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn urls_are_those_of_flux() {
+        let path: ArtifactPath = "externalartifact/apps/web/0.tar.gz".parse().unwrap();
+        let rows = [
+            ("host:9090", "http://host:9090/externalartifact/apps/web/0.tar.gz"),
+            (
+                "source-watcher.flux-system.svc.",
+                "http://source-watcher.flux-system.svc./externalartifact/apps/web/0.tar.gz",
+            ),
+            ("https://cdn.example/x", "https://cdn.example/x/externalartifact/apps/web/0.tar.gz"),
+            ("http://plain", "http://plain/externalartifact/apps/web/0.tar.gz"),
+        ];
+        for (advertised, expected) in rows {
+            assert_eq!(path.url(advertised), expected);
+        }
+    }
 
     #[test]
     fn refuses_what_could_leave_the_root() {

@@ -151,12 +151,6 @@ pub fn to_timestamp(time: jiff::Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds, nanos }
 }
 
-/// The URL of a file: the advertised address as given, `http://` in front unless it names a scheme.
-pub fn url(advertised: &str, path: &ArtifactPath) -> String {
-    let scheme = if advertised.starts_with("http://") || advertised.starts_with("https://") { "" } else { "http://" };
-    format!("{scheme}{advertised}/{path}")
-}
-
 /// The revision that names a content, e.g. `latest@sha256:…`.
 pub fn revision(content_digest: &str) -> String {
     format!("latest@{content_digest}")
@@ -166,7 +160,7 @@ pub fn revision(content_digest: &str) -> String {
 pub fn artifact(path: &ArtifactPath, record: &Record, advertised: &str) -> v1::Artifact {
     v1::Artifact {
         path: path.to_string(),
-        url: url(advertised, path),
+        url: path.url(advertised),
         revision: record.content_digest.as_deref().map(revision).unwrap_or_default(),
         digest: record.digest.to_string(),
         last_update_time: Some(to_timestamp(record.stored_at)),
@@ -211,23 +205,6 @@ mod tests {
             algorithm: Algorithm::Sha256,
             retention_ttl: Duration::from_secs(60),
             retention_records: 2,
-        }
-    }
-
-    #[test]
-    fn urls_are_those_of_flux() {
-        let path = "externalartifact/apps/web/0.tar.gz".parse().unwrap();
-        let rows = [
-            ("host:9090", "http://host:9090/externalartifact/apps/web/0.tar.gz"),
-            (
-                "source-watcher.flux-system.svc.",
-                "http://source-watcher.flux-system.svc./externalartifact/apps/web/0.tar.gz",
-            ),
-            ("https://cdn.example/x", "https://cdn.example/x/externalartifact/apps/web/0.tar.gz"),
-            ("http://plain", "http://plain/externalartifact/apps/web/0.tar.gz"),
-        ];
-        for (advertised, expected) in rows {
-            assert_eq!(url(advertised, &path), expected);
         }
     }
 

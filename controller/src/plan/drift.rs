@@ -192,7 +192,7 @@ mod tests {
     #[expect(clippy::too_many_lines, reason = "a table")]
     fn first_hit_wins() {
         type Edit = fn(&mut World);
-        let rows: [(&str, Edit, Option<Drift>); 32] = [
+        let rows: [(&str, Edit, Option<Drift>); 36] = [
             ("§8 nothing", |_| {}, None),
             ("§8 nothing, store not asked", |w| w.verdicts.clear(), None),
             ("§8 nothing, after a restart", |w| w.published.clear(), None),
@@ -319,6 +319,30 @@ mod tests {
                 "#346 condition edited",
                 |w| w.outputs[0].status.as_mut().unwrap().conditions[0].status = "False".into(),
                 Some(Drift::ExternalArtifactsChanged),
+            ),
+            (
+                "#346 reason of the condition edited",
+                |w| w.outputs[0].status.as_mut().unwrap().conditions[0].reason = "Other".into(),
+                Some(Drift::ExternalArtifactsChanged),
+            ),
+            (
+                "#346 message of the condition edited",
+                |w| w.outputs[0].status.as_mut().unwrap().conditions[0].message = "other".into(),
+                Some(Drift::ExternalArtifactsChanged),
+            ),
+            (
+                "Ready is not said of this generation",
+                |w| w.outputs[0].metadata.generation = Some(2),
+                Some(Drift::ExternalArtifactsChanged),
+            ),
+            (
+                "conditions of others do not count",
+                |w| {
+                    let conditions = &mut w.outputs[0].status.as_mut().unwrap().conditions;
+                    let theirs = Condition { type_: "Theirs".into(), ..conditions[0].clone() };
+                    conditions.push(theirs)
+                },
+                None,
             ),
         ];
         for (row, edit, drift) in rows {

@@ -3,7 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::api::{ObjectKey, artifact_generator::InventoryEntry, external_artifact::Artifact};
+use crate::api::{
+    ObjectKey,
+    artifact_generator::InventoryEntry,
+    external_artifact::{Artifact, KIND},
+};
 
 /// The entry of a stored artifact.
 pub fn entry(namespace: &str, name: &str, artifact: &Artifact) -> InventoryEntry {
@@ -13,6 +17,11 @@ pub fn entry(namespace: &str, name: &str, artifact: &Artifact) -> InventoryEntry
         digest: artifact.digest.clone(),
         filename: artifact.filename().to_owned(),
     }
+}
+
+/// Path of the file of an entry, as in `status.artifact`.
+pub fn path(entry: &InventoryEntry) -> String {
+    format!("{}/{}/{}/{}", KIND.to_lowercase(), entry.namespace, entry.name, entry.filename)
 }
 
 /// The inventory after a run that failed: everything of before, with what this run stored put in place or added. Nothing was

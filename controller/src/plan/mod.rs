@@ -11,5 +11,6 @@ pub mod observe;
 pub mod output;
 pub mod requeue;
 pub mod sources;
+pub mod stored;
 pub mod trigger;
 pub mod validate;

@@ -18,6 +18,9 @@ use super::{
     observe::Observed,
 };
 
+/// Status, reason and message of the condition Ready of an output that can be downloaded.
+const READY: (&str, &str, &str) = ("True", "Succeeded", "Artifact is ready");
+
 /// Everything of an output but its status: the body to apply. `captures` become labels under their bare names; the two
 /// reserved labels win over captures, and captures over `commonMetadata`.
 pub fn frame(generator: &ArtifactGenerator, name: &str, captures: &BTreeMap<String, String>) -> ExternalArtifact {
@@ -159,8 +162,7 @@ pub fn artifact(
 /// The status to publish with an artifact: Ready, at the generation of `observed`, which is the object as the API last gave it.
 /// When it equals `observed.status`, there is nothing to write.
 pub fn status(artifact: Artifact, observed: &ExternalArtifact, now: Timestamp) -> ExternalArtifactStatus {
-    let condition =
-        ready(old_ready(observed), ("True", "Succeeded", "Artifact is ready"), observed.metadata.generation, now);
+    let condition = ready(old_ready(observed), READY, observed.metadata.generation, now);
     ExternalArtifactStatus { artifact: Some(artifact), conditions: vec![condition] }
 }
 
@@ -175,9 +177,13 @@ pub fn lost(observed: &ExternalArtifact, why: &str, now: Timestamp) -> Option<Ex
     (observed.status.as_ref() != Some(&lost)).then_some(lost)
 }
 
-/// Whether the object says Ready of exactly this artifact.
+/// Whether the object says Ready of exactly this artifact, in our words and of its generation. Conditions of others do not count.
 pub fn is_ready_with(observed: &ExternalArtifact, artifact: &Artifact) -> bool {
-    observed.artifact() == Some(artifact) && old_ready(observed).is_some_and(|ready| ready.status == "True")
+    let is_ours = |ready: &Condition| {
+        (ready.status.as_str(), ready.reason.as_str(), ready.message.as_str()) == READY
+            && ready.observed_generation == observed.metadata.generation
+    };
+    observed.artifact() == Some(artifact) && old_ready(observed).is_some_and(is_ours)
 }
 
 fn old_ready(observed: &ExternalArtifact) -> Option<&Condition> {

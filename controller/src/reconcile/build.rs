@@ -6,14 +6,14 @@ use futures::{StreamExt as _, stream, stream::FuturesUnordered};
 use tracing::debug;
 use weir_proto::v1::{self, BuildArtifact, BuildResult, build_response::Message, build_result::Outcome};
 
-use super::{Context, Run, observe::path};
+use super::{Context, Run};
 use crate::{
     api::{
         ObjectKey,
         artifact_generator::{ArtifactGenerator, InventoryEntry, OutputArtifact},
     },
     error::ReconcileError,
-    plan::observe::Observed,
+    plan::{inventory, observe::Observed},
     server::BuildCall,
     watch::Cluster,
 };
@@ -27,7 +27,7 @@ pub(super) struct Built {
 }
 
 /// The names that a run keeps for itself until it ends, in whatever way.
-struct Claims<'a> {
+pub(super) struct Claims<'a> {
     context: &'a Context,
     uid: &'a str,
     keys: Vec<ObjectKey>,
@@ -43,18 +43,29 @@ impl Drop for Claims<'_> {
 }
 
 /// What became of each artifact so far.
-type Progress = Vec<Option<Result<InventoryEntry, ReconcileError>>>;
+pub(super) type Progress = Vec<Option<Result<InventoryEntry, ReconcileError>>>;
 
 impl Run<'_> {
     /// Builds and publishes every artifact. All are attempted; the first failure in spec order is the one returned.
     pub(super) async fn build(&self, observed: &Observed) -> Result<Built, ReconcileError> {
-        let mut claims = Claims { context: self.context, uid: &self.uid, keys: Vec::new() };
-        let mut progress: Progress =
-            self.generator.spec.artifacts.iter().map(|artifact| self.claim(artifact, &mut claims)).collect();
+        let (_claims, mut progress) = self.claim_all();
         let free: Vec<usize> = (0..progress.len()).filter(|&index| progress[index].is_none()).collect();
         if !free.is_empty() {
             self.build_and_publish(observed, free, &mut progress).await?;
         }
+        self.built(progress)
+    }
+
+    /// Claims every name. What is left open can be worked on as long as the claims are kept.
+    pub(super) fn claim_all(&self) -> (Claims<'_>, Progress) {
+        let mut claims = Claims { context: self.context, uid: &self.uid, keys: Vec::new() };
+        let artifacts = self.generator.spec.artifacts.iter();
+        let progress = artifacts.map(|artifact| self.claim(artifact, &mut claims)).collect();
+        (claims, progress)
+    }
+
+    /// What became of all, or the first failure in spec order.
+    pub(super) fn built(&self, progress: Progress) -> Result<Built, ReconcileError> {
         let artifacts = &self.generator.spec.artifacts;
         let entries = progress
             .into_iter()
@@ -117,7 +128,8 @@ impl Run<'_> {
                     Some(Ok(answer)) => match answer.message {
                         Some(Message::Result(result)) => {
                             if let Some((index, stored)) = self.settle(result, progress) {
-                                writes.extend(self.publish(index, stored, observed, progress));
+                                let artifact = self.artifact(index, stored, observed);
+                                writes.extend(self.publish(index, artifact, progress));
                             }
                         }
                         Some(Message::Sources(ready)) => self.say_sources(&ready),
@@ -160,7 +172,7 @@ impl Run<'_> {
         let current: HashMap<String, (String, String)> = generator
             .inventory()
             .iter()
-            .map(|entry| (entry.name.clone(), (path(entry), entry.digest.clone())))
+            .map(|entry| (entry.name.clone(), (inventory::path(entry), entry.digest.clone())))
             .collect();
         indices.into_iter().map(move |index| request(&generator, index, &current))
     }

@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use futures::TryStreamExt as _;
 use kube::{
     Api,
     api::{Patch, PatchParams},
@@ -10,7 +9,6 @@ use kube::{
 };
 use serde_json::json;
 use tracing::info;
-use weir_proto::ArtifactPath;
 
 use super::{Context, Run};
 use crate::{
@@ -19,6 +17,7 @@ use crate::{
         artifact_generator::{ArtifactGenerator, InventoryEntry},
     },
     error::ReconcileError,
+    plan::stored,
     watch::{feed::innermost, generators::strip},
 };
 
@@ -52,6 +51,7 @@ pub(super) async fn finalize(run: &Run<'_>) -> Result<Action, ReconcileError> {
         Err(kube::Error::Api(status)) if status.code == 404 => {}
         Err(error) => return Err(ReconcileError::Finalizer(innermost(&error))),
     }
+    run.context.accounts.open(&run.uid);
     info!("generator deleted, nothing of it is left");
     Ok(Action::await_change())
 }
@@ -61,16 +61,7 @@ pub(super) async fn finalize(run: &Run<'_>) -> Result<Action, ReconcileError> {
 async fn leftovers(run: &Run<'_>) -> Result<BTreeSet<ObjectKey>, ReconcileError> {
     let mut keys: BTreeSet<ObjectKey> = run.generator.inventory().iter().map(InventoryEntry::key).collect();
     keys.extend(run.outputs().iter().map(|object| ObjectKey::of(&**object)));
-    let owner = run.owner.to_string();
-    let mut files = run.context.server.list(&run.key.namespace).await?;
-    while let Some(file) = files.try_next().await? {
-        let path =
-            file.artifact.filter(|_| file.owner == owner).and_then(|file| file.path.parse::<ArtifactPath>().ok());
-        keys.extend(path.map(|path| {
-            let (_, namespace, name) = path.dir().parts();
-            ObjectKey::new(namespace, name)
-        }));
-    }
+    keys.extend(run.files().await?.iter().filter_map(stored::key));
     Ok(keys)
 }
 

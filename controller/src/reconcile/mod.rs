@@ -1,12 +1,14 @@
 //! One reconcile of one generator: validate, observe, drift, build, publish, prune, report. The decisions are in
 //! [`crate::plan`]; here they are carried out.
 
+mod accounts;
 mod build;
 mod finalize;
 mod observe;
 mod progress;
 mod prune;
 mod publish;
+mod restore;
 mod status;
 
 use std::{
@@ -16,9 +18,9 @@ use std::{
 
 use kube::{Api, Client, runtime::controller::Action};
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 use tracing::info;
-use weir_proto::Owner;
+use weir_proto::{Owner, v1::StoredFile};
 
 use crate::{
     api::{
@@ -33,6 +35,7 @@ use crate::{
     server::Server,
     watch::{Cluster, Triggers},
 };
+pub use accounts::Accounts;
 
 /// How many writes of ExternalArtifacts the process has on their way at most. More only queue up in the API server.
 pub const WRITES_AT_ONCE: usize = 12;
@@ -55,6 +58,8 @@ pub struct Context {
     pub settings: Settings,
     /// Bounds the writes of all runs together: [`WRITES_AT_ONCE`].
     pub writes: Semaphore,
+    /// Which generators have no files that nobody names.
+    pub accounts: Accounts,
 }
 
 /// The flags that a run needs.
@@ -102,6 +107,10 @@ struct Run<'a> {
     generator: Arc<ArtifactGenerator>,
     /// Nobody has reported on this generator yet.
     is_first: bool,
+    /// When the run began, all files of the generator were accounted for.
+    was_settled: bool,
+    /// What the artifact server has of it, once asked for.
+    files: OnceCell<Vec<StoredFile>>,
     /// What the artifact server has stored for this run: survives a run that is cut short.
     stored: Mutex<Vec<InventoryEntry>>,
     /// Held while outputs are marked: a result is published before or after, never meanwhile.
@@ -121,6 +130,7 @@ pub async fn reconcile(context: &Context, key: &ObjectKey) -> Result<Action, Rec
     let is_first = !generator.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER);
     let generator = if is_first { finalize::add_finalizer(context, &generator).await? } else { generator };
     let run = Run::new(context, generator, is_first)?;
+    context.accounts.open(&run.uid);
     if run.generator.is_paused() {
         let (reported, ()) = tokio::join!(run.report_paused(), run.mark_lost());
         return reported;
@@ -132,7 +142,11 @@ pub async fn reconcile(context: &Context, key: &ObjectKey) -> Result<Action, Rec
     if result.is_err() {
         run.mark_lost().await;
     }
-    run.report(result).await
+    let reported = run.report(result).await;
+    if reported.is_ok() {
+        context.accounts.settle(&run.uid);
+    }
+    reported
 }
 
 impl<'a> Run<'a> {
@@ -140,6 +154,8 @@ impl<'a> Run<'a> {
         let uid = generator.metadata.uid.clone().unwrap_or_default();
         let owner = Owner::new(FIELD_MANAGER, &uid).map_err(|error| ReconcileError::Status(error.to_string()))?;
         let key = ObjectKey::of(&*generator);
+        // Nothing can have been stored yet for a generator without our finalizer.
+        let was_settled = is_first || context.accounts.are_settled(&uid);
         Ok(Self {
             context,
             key,
@@ -147,6 +163,8 @@ impl<'a> Run<'a> {
             owner,
             generator,
             is_first,
+            was_settled,
+            files: OnceCell::new(),
             stored: Mutex::default(),
             marking: tokio::sync::Mutex::default(),
             has_worked: AtomicBool::default(),
@@ -159,11 +177,12 @@ impl<'a> Run<'a> {
         validate(&self.generator.spec, &self.key.namespace, settings.no_cross_namespace)?;
         let observed = self.observe()?;
         let Some(drift) = self.detect(&observed).await? else {
+            self.remove_strays().await?;
             info!("No drift detected, {} artifact(s) up to date", self.generator.inventory().len());
             return Ok(Ending::UpToDate);
         };
         info!(reason = drift.reason(), "Reconciliation in progress");
-        let built = self.working(self.build(&observed)).await?;
+        let built = self.working(self.mend(drift, &observed)).await?;
         let (inventory, unpruned) = self.prune(&built.entries).await;
         Ok(Ending::Published(Published {
             inventory,

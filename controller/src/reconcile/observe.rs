@@ -13,8 +13,8 @@ use weir_proto::{
 use super::Run;
 use crate::{
     api::{
-        artifact_generator::InventoryEntry,
-        external_artifact::{self, Artifact, ExternalArtifact},
+        ObjectKey,
+        external_artifact::{Artifact, ExternalArtifact},
     },
     error::ReconcileError,
     plan::{
@@ -38,6 +38,10 @@ impl Run<'_> {
     /// Whether there is something to do. The artifact server is asked only when nothing else says so. Outputs whose files
     /// turn out to be gone are not Ready any more when this returns.
     pub(super) async fn detect(&self, observed: &Observed) -> Result<Option<Drift>, ReconcileError> {
+        if let Some(drift) = self.compare(observed, &[]) {
+            return Ok(Some(drift));
+        }
+        self.recall(observed).await.map_err(|error| error.of_verify())?;
         if let Some(drift) = self.compare(observed, &[]) {
             return Ok(Some(drift));
         }
@@ -130,19 +134,13 @@ impl Run<'_> {
 
     /// Edits by others turned out to leave everything in place.
     fn untouch(&self) {
-        for entry in self.generator.inventory() {
-            self.context.cluster.outputs.untouch(&self.output_key(&entry.name));
+        for object in self.outputs() {
+            self.context.cluster.outputs.untouch(&ObjectKey::of(&*object));
         }
     }
 }
 
-fn question(artifact: &Artifact) -> Option<VerifyRequest> {
+pub(super) fn question(artifact: &Artifact) -> Option<VerifyRequest> {
     let is_valid = artifact.path.parse::<ArtifactPath>().is_ok() && artifact.digest.parse::<Digest>().is_ok();
     is_valid.then(|| VerifyRequest { path: artifact.path.clone(), digest: artifact.digest.clone() })
-}
-
-/// Path of the file of an inventory entry.
-pub(super) fn path(entry: &InventoryEntry) -> String {
-    let kind = external_artifact::KIND.to_lowercase();
-    format!("{kind}/{}/{}/{}", entry.namespace, entry.name, entry.filename)
 }

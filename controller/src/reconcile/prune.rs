@@ -6,7 +6,7 @@ use futures::{StreamExt as _, stream};
 use tracing::{info, warn};
 use weir_proto::v1::{ArtifactRef, Collectable};
 
-use super::{Run, WRITES_AT_ONCE, observe::path};
+use super::{Run, WRITES_AT_ONCE};
 use crate::{
     api::{ObjectKey, artifact_generator::InventoryEntry, external_artifact::KIND},
     error::ReconcileError,
@@ -25,8 +25,12 @@ impl Run<'_> {
         });
         let before = inventory::with_seen(self.generator.inventory(), seen);
         let seen = outputs.iter().map(|object| ObjectKey::of(&**object));
-        let (undeleted, failure) = self.remove(inventory::orphans(&before, seen, entries)).await;
-        (inventory::after_success(&before, entries.to_vec(), &undeleted), failure)
+        let (strays, unknown) = match self.strays(entries).await {
+            Ok(strays) => (strays, None),
+            Err(error) => (BTreeSet::new(), Some(error.into())),
+        };
+        let (undeleted, failure) = self.remove(inventory::orphans(&before, seen.chain(strays), entries)).await;
+        (inventory::after_success(&before, entries.to_vec(), &undeleted), failure.or(unknown))
     }
 
     /// Removes files and objects. Returns what is left, and why the first of them is.
@@ -66,7 +70,7 @@ impl Run<'_> {
             let object = self.context.cluster.outputs.get(&entry.key());
             object.is_some_and(|object| {
                 object.generator_uid() == Some(&self.uid)
-                    && object.artifact().is_some_and(|artifact| artifact.path == path(entry))
+                    && object.artifact().is_some_and(|artifact| artifact.path == inventory::path(entry))
             })
         };
         stored.iter().filter(is_published).cloned().collect()
@@ -80,7 +84,7 @@ impl Run<'_> {
         let collectable = |entry: &InventoryEntry| {
             let InventoryEntry { namespace, name, .. } = entry.clone();
             let artifact = Some(ArtifactRef { kind: KIND.to_owned(), namespace, name });
-            Collectable { artifact, current_path: path(entry) }
+            Collectable { artifact, current_path: inventory::path(entry) }
         };
         match self.context.server.collect(&self.owner, entries.iter().map(collectable).collect()).await {
             Ok(removed) if removed.is_empty() => {}

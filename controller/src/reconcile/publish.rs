@@ -53,15 +53,8 @@ struct Pending {
 }
 
 impl Run<'_> {
-    /// Publishes the artifact at `index` of the spec. What is as it should be is noted in `progress` at once; otherwise the
-    /// returned future writes, and gives what to note.
-    pub(super) fn publish<'r>(
-        &'r self,
-        index: usize,
-        stored: v1::Artifact,
-        observed: &Observed,
-        progress: &mut [Option<Result<InventoryEntry, ReconcileError>>],
-    ) -> Option<impl Future<Output = (usize, Result<InventoryEntry, ReconcileError>)> + use<'r>> {
+    /// What to publish of the artifact at `index` of the spec.
+    pub(super) fn artifact(&self, index: usize, stored: v1::Artifact, observed: &Observed) -> Artifact {
         let spec = &self.generator.spec.artifacts[index];
         let key = self.output_key(&spec.name);
         let outputs = &self.context.cluster.outputs;
@@ -69,7 +62,21 @@ impl Run<'_> {
         // What an edit by somebody else put there is no precedent.
         let published = outputs.published(&key);
         let previous = published.as_ref().or(object.as_ref().and_then(|object| object.artifact()));
-        let artifact = output::artifact(stored, spec, observed, previous, self.origin());
+        output::artifact(stored, spec, observed, previous, self.origin())
+    }
+
+    /// Publishes the artifact at `index` of the spec. What is as it should be is noted in `progress` at once; otherwise the
+    /// returned future writes, and gives what to note.
+    pub(super) fn publish<'r>(
+        &'r self,
+        index: usize,
+        artifact: Artifact,
+        progress: &mut [Option<Result<InventoryEntry, ReconcileError>>],
+    ) -> Option<impl Future<Output = (usize, Result<InventoryEntry, ReconcileError>)> + use<'r>> {
+        let spec = &self.generator.spec.artifacts[index];
+        let key = self.output_key(&spec.name);
+        let outputs = &self.context.cluster.outputs;
+        let object = outputs.get(&key);
         let frame = output::frame(&self.generator, &spec.name, &Default::default());
         let is_done = object
             .as_ref()
@@ -84,7 +91,7 @@ impl Run<'_> {
     }
 
     /// A new spec may name another source for the origin revision, so that the old one is no precedent.
-    fn origin(&self) -> Origin {
+    pub(super) fn origin(&self) -> Origin {
         let status = self.generator.status.as_ref();
         let ready = status.and_then(|status| find(&status.conditions, "Ready"));
         let spec_is_known = ready.and_then(|ready| ready.observed_generation) == self.generator.metadata.generation;
@@ -159,6 +166,7 @@ impl Run<'_> {
     pub(super) async fn delete_output(&self, key: &ObjectKey) -> Result<(), kube::Error> {
         let outputs = &self.context.cluster.outputs;
         let Some(object) = outputs.get(key).filter(|object| object.generator_uid() == Some(&self.uid)) else {
+            outputs.untouch(key);
             return Ok(());
         };
         let uid = object.metadata.uid.clone().unwrap_or_default();

@@ -175,8 +175,8 @@ impl Server {
         answer.map(drop).map_err(|status| self.error(&status))
     }
 
-    /// The files of this controller, in one namespace or (empty) in all.
-    pub async fn list(&self, namespace: &str) -> Result<Answers<StoredFile>, ServerError> {
+    /// The files of this controller, in one namespace or (empty) in all, of one owner or of all.
+    pub async fn list(&self, namespace: &str, owner: Option<&Owner>) -> Result<Answers<StoredFile>, ServerError> {
         let request = ListRequest {
             controller: crate::api::FIELD_MANAGER.to_owned(),
             kind: crate::api::external_artifact::KIND.to_lowercase(),
@@ -185,7 +185,10 @@ impl Server {
         };
         let answer = self.storage.clone().list(timed(request, CALL_TIMEOUT)).await;
         let files = self.stream(answer.map_err(|status| self.error(&status))?.into_inner());
-        Ok(files.try_filter_map(|answer| futures::future::ok(answer.file)).boxed())
+        // The contract has no field for the owner yet.
+        let owner = owner.map(Owner::to_string);
+        let is_asked_for = move |file: &StoredFile| owner.as_ref().is_none_or(|owner| file.owner == *owner);
+        Ok(files.try_filter_map(move |answer| futures::future::ok(answer.file.filter(&is_asked_for))).boxed())
     }
 
     /// Follows what happens to the files of this controller, without an end of its own.

@@ -58,7 +58,7 @@ struct State {
     claims: HashMap<ObjectKey, String>,
     /// UIDs of those that wanted a name of another one.
     refused: HashMap<ObjectKey, BTreeSet<String>>,
-    /// Changed by somebody else since our last write, with the artifact that we had published.
+    /// Changed or deleted by somebody else since our last write, with the artifact that we had published.
     touched: HashMap<ObjectKey, Option<Artifact>>,
     /// How often each was changed by somebody else of late.
     fights: HashMap<ObjectKey, Fight>,
@@ -105,9 +105,18 @@ impl Outputs {
         keys.filter_map(|key| state.cache.get(key).cloned()).collect()
     }
 
-    /// What we had published, when somebody else has changed the object since. `None`: it is as we left it, as far as we know.
+    /// What we had published, when somebody else has changed or deleted the object since. `None`: it is as we left it, as far as we
+    /// know.
     pub fn published(&self, key: &ObjectKey) -> Option<Artifact> {
         self.state.lock().touched.get(key).cloned().flatten()
+    }
+
+    /// Says what the object should publish, by other knowledge than that of our own writes. Nothing is noted of one that does.
+    pub fn expect(&self, key: &ObjectKey, artifact: Artifact) {
+        let mut state = self.state.lock();
+        if state.cache.get(key).and_then(|object| object.artifact()) != Some(&artifact) {
+            state.touched.insert(key.clone(), Some(artifact));
+        }
     }
 
     /// What was found in place is as it should be, whoever touched it.
@@ -304,7 +313,9 @@ impl State {
     fn lose(&mut self, object: &ExternalArtifact, in_flight: bool, effects: &mut Vec<Effect>) {
         let key = ObjectKey::of(object);
         self.unindex(object);
-        self.touched.remove(&key);
+        if object.generator_uid().is_some() {
+            self.touched.entry(key.clone()).or_insert_with(|| object.artifact().cloned());
+        }
         effects.extend(source_effect(&key, SourceChange::Deleted(as_source(object).as_ref())));
         let owner = object.generator_uid().filter(|_| !in_flight);
         owner.into_iter().for_each(|uid| self.changed(&key, [uid], effects));
@@ -415,8 +426,23 @@ mod tests {
         assert!(outputs.of_generator("g").is_empty());
         assert_eq!(outputs.take(Event::Apply(output(4, "evil"))), [source(), touched()]);
         assert_eq!(outputs.take(Event::Delete(output(5, "evil"))), [source(), touched()]);
-        assert!(outputs.published(&key()).is_none());
+        assert_eq!(outputs.published(&key()).unwrap().revision, "a", "what we had published is remembered");
         assert!(outputs.get(&key()).is_none());
+        outputs.begin(key(), "g").landed(output(6, "a"));
+        assert!(outputs.published(&key()).is_none(), "restored");
+    }
+
+    #[test]
+    fn what_should_be_published_is_noted_where_it_is_not() {
+        let outputs = listed();
+        let artifact = |revision: &str| output(1, revision).artifact().unwrap().clone();
+        outputs.expect(&key(), artifact("a"));
+        assert_eq!(outputs.published(&key()), None, "it is");
+        outputs.expect(&key(), artifact("b"));
+        assert_eq!(outputs.published(&key()), Some(artifact("b")), "edited while nobody watched");
+        let gone = ObjectKey::new("ns", "gone");
+        outputs.expect(&gone, artifact("a"));
+        assert_eq!(outputs.published(&gone), Some(artifact("a")), "deleted while nobody watched");
     }
 
     #[test]

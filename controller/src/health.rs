@@ -186,7 +186,8 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named_and_ends_nothing() {
-        let failed = "[+]ping ok\n[+]a.x ok\n[-]b.x failed: install it\n[+]c.x ok, though it is away\nreadyz check failed\n";
+        let failed =
+            "[+]ping ok\n[+]a.x ok\n[-]b.x failed: install it\n[+]c.x ok, though it is away\nreadyz check failed\n";
         // (path, query, status, body)
         let rows = [
             ("/readyz", "", 503, failed),

@@ -80,7 +80,8 @@ impl ExternalArtifact {
 /// that only takes fields away leaves no entry.
 fn editor(entries: &[ManagedFieldsEntry]) -> Option<String> {
     let manager = |entry: &ManagedFieldsEntry| entry.manager.clone().filter(|name| name != FIELD_MANAGER);
-    let newest = entries.iter().max_by_key(|entry| (entry.time.as_ref().map(|time| time.0), manager(entry).is_some()))?;
+    let newest =
+        entries.iter().max_by_key(|entry| (entry.time.as_ref().map(|time| time.0), manager(entry).is_some()))?;
     manager(newest)
 }
 

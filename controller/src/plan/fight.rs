@@ -37,7 +37,8 @@ impl Fight {
             return None;
         }
         self.changes = self.changes.saturating_add(1);
-        let wait = self.changes.checked_sub(AT_ONCE).filter(|more| *more > 0).map_or(Duration::ZERO, |more| WAITS.delay(more));
+        let wait =
+            self.changes.checked_sub(AT_ONCE).filter(|more| *more > 0).map_or(Duration::ZERO, |more| WAITS.delay(more));
         self.due = now + wait;
         Some(wait)
     }

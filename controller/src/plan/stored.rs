@@ -150,12 +150,8 @@ mod tests {
     }
 
     fn sources() -> Observed {
-        let source = ObservedSource {
-            digest: "d".into(),
-            revision: "main@2".into(),
-            url: "u".into(),
-            origin_revision: None,
-        };
+        let source =
+            ObservedSource { digest: "d".into(), revision: "main@2".into(), url: "u".into(), origin_revision: None };
         Observed { sources: [("src".to_owned(), source)].into(), digest: String::new() }
     }
 
@@ -205,12 +201,20 @@ mod tests {
             ("size", |artifact| artifact.size = Some(8), true),
             ("no size", |artifact| artifact.size = None, true),
             ("foreign metadata", |artifact| _ = artifact.metadata.insert("x".into(), "y".into()), true),
-            ("origin revision: only the output has it", |artifact| {
-                artifact.metadata.insert(ORIGIN_REVISION_KEY.into(), "other".into());
-            }, false),
-            ("time: that of the first file with these bytes", |artifact| {
-                artifact.last_update_time.0 = jiff::Timestamp::UNIX_EPOCH;
-            }, false),
+            (
+                "origin revision: only the output has it",
+                |artifact| {
+                    artifact.metadata.insert(ORIGIN_REVISION_KEY.into(), "other".into());
+                },
+                false,
+            ),
+            (
+                "time: that of the first file with these bytes",
+                |artifact| {
+                    artifact.last_update_time.0 = jiff::Timestamp::UNIX_EPOCH;
+                },
+                false,
+            ),
         ];
         for (row, edit, is_seen) in rows {
             let mut edited = published.clone();

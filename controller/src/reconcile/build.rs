@@ -71,9 +71,7 @@ impl Run<'_> {
             .into_iter()
             .zip(artifacts)
             .map(|(done, artifact)| {
-                done.unwrap_or_else(|| {
-                    Err(ReconcileError::Server(format!("it gave no result for {}", artifact.name)))
-                })
+                done.unwrap_or_else(|| Err(ReconcileError::Server(format!("it gave no result for {}", artifact.name))))
             })
             .collect::<Result<Vec<_>, _>>()?;
         let before: HashMap<_, _> =

@@ -7,7 +7,7 @@ use weir_proto::v1::Verdict;
 
 use super::{
     Run,
-    build::{Built, Progress},
+    build::Built,
     observe::question,
 };
 use crate::{
@@ -35,7 +35,8 @@ impl Run<'_> {
         }
         let outputs = &self.context.cluster.outputs;
         let known = stored::restorable(&self.generator, |key| {
-            let ours = |object: &_| crate::api::external_artifact::ExternalArtifact::generator_uid(object) == Some(&self.uid);
+            let ours =
+                |object: &_| crate::api::external_artifact::ExternalArtifact::generator_uid(object) == Some(&self.uid);
             outputs.published(key).or_else(|| outputs.get(key).filter(|object| ours(object))?.artifact().cloned())
         });
         let Some(artifacts) = known else { return Ok(None) };

@@ -19,10 +19,8 @@ impl Cluster {
         ];
         let needed = needed.into_iter().map(|(name, feed)| Check { name, state: of_needed(&feed.borrow()) });
         let sources = self.sources.iter().zip(&self.feeds.sources);
-        let sources = sources.map(|((kind, _), feed)| Check {
-            name: plural::<Source>(kind),
-            state: of_source(&feed.borrow()),
-        });
+        let sources =
+            sources.map(|((kind, _), feed)| Check { name: plural::<Source>(kind), state: of_source(&feed.borrow()) });
         needed.chain(sources).collect()
     }
 }

@@ -5,6 +5,8 @@
 mod controller_crash;
 mod crd;
 mod damage;
+mod edits;
+mod ending;
 mod errors;
 mod events;
 mod flows;
@@ -20,6 +22,7 @@ mod reconnect;
 mod removal;
 mod repair;
 mod server_crash;
+mod strays;
 mod volume;
 mod writes;
 
@@ -56,6 +59,14 @@ fn add_all(suite: &mut Suite) {
         suite,
         crd::{accepts_and_refuses, status_is_checked},
         damage::{changed_bytes_are_never_served},
+        edits::{
+            in_a_fight_are_repaired_later_each_time,
+            made_while_nobody_watched_are_corrected,
+        },
+        ending::{
+            by_a_signal_is_taken_up_by_the_next,
+            by_the_time_limit_is_told,
+        },
         errors::{
             sources_and_storage_are_told_apart,
             who_leads_no_more_writes_nothing,
@@ -116,6 +127,7 @@ fn add_all(suite: &mut Suite) {
             shipped_roles_allow_what_the_controller_does,
             shipped_roles_refuse_everything_else,
         },
+        strays::{are_removed_after_a_kill_between_the_two_deletions},
         writes::{
             a_new_generator_costs_three,
             only_what_changes_is_written,

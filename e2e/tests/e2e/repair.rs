@@ -6,18 +6,15 @@ use weir_e2e::resources::{Kind, condition, git_repository};
 use weir_e2e::scene::Scene;
 use weir_e2e::weir::Weir;
 
+use crate::edits::{builds, published};
 use crate::reconcile::{generator, reason, two_apps};
 
 /// Labels, annotations of ours, owner references, the artifact and the condition of an output come back; so does the
-/// output itself. What others added stays.
+/// output itself, and no source is asked for. What others added stays.
 pub(crate) async fn edited_and_deleted_outputs_are_restored(scene: Scene) -> Result<()> {
     let mut weir = Weir::start(&scene).await?;
-    two_apps(&scene).await?;
-    let mut object = generator();
-    object["spec"]["commonMetadata"] = json!({"labels": {"team": "a"}, "annotations": {"note": "b"}});
-    scene.apply(object).await?;
-    scene.ready(Kind::ArtifactGenerator, "gen").await?;
-    let before = scene.ready(Kind::ExternalArtifact, "one").await?;
+    let before = published(&scene).await?;
+    let builds_before = builds(&weir).await?;
     let edits = [
         json!({"metadata": {"labels": {"source.extensions.fluxcd.io/generator": null}}}),
         json!({"metadata": {"labels": {"team": "z"}, "annotations": {"note": null, "theirs": "stays"}}}),
@@ -40,11 +37,14 @@ pub(crate) async fn edited_and_deleted_outputs_are_restored(scene: Scene) -> Res
     scene.delete(Kind::ExternalArtifact, "one").await?;
     restored(&scene, &before).await?;
     scene.download(&before).await?;
+    scene.ready(Kind::ArtifactGenerator, "gen").await?;
+    let builds = builds(&weir).await?;
+    ensure!(builds == builds_before, "{builds} artifacts were built, {builds_before} before");
     weir.stop().await
 }
 
 /// Waits until everything of ours is as it was.
-async fn restored(scene: &Scene, before: &Value) -> Result<()> {
+pub(crate) async fn restored(scene: &Scene, before: &Value) -> Result<()> {
     scene
         .wait(Kind::ExternalArtifact, "one", "as it was", |object| {
             let uid = &before["metadata"]["labels"]["source.extensions.fluxcd.io/generator"];
@@ -56,7 +56,9 @@ async fn restored(scene: &Scene, before: &Value) -> Result<()> {
             ensure!(object["spec"] == before["spec"], "{}", object["spec"]);
             ensure!(object["status"]["artifact"] == before["status"]["artifact"], "{}", object["status"]);
             let ready = condition(object, "Ready").context("no Ready condition")?;
-            ensure!(ready["status"] == "True", "{ready}");
+            let said = (&ready["status"], &ready["reason"], &ready["message"]);
+            ensure!(said == (&json!("True"), &json!("Succeeded"), &json!("Artifact is ready")), "{ready}");
+            ensure!(ready["observedGeneration"] == object["metadata"]["generation"], "{ready}");
             Ok(())
         })
         .await

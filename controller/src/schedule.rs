@@ -13,7 +13,7 @@ use kube::{
     },
 };
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinError};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument as _, error, error_span};
@@ -24,7 +24,7 @@ use crate::{
         artifact_generator::{ArtifactGenerator, GROUP, KIND},
     },
     error::{Next, ReconcileError},
-    metrics::{Outcome, Queue},
+    metrics::{Metrics, Outcome, Queue},
     plan::requeue::Backoff,
     reconcile::{Context, reconcile},
     watch::Trigger,
@@ -88,12 +88,21 @@ fn note(writer: &mut Writer<Name>, key: &ObjectKey, exists: bool) {
     writer.apply_watcher_event(&if exists { Event::Apply(name) } else { Event::Delete(name) });
 }
 
-/// One reconcile, in a task of its own. A panic is an error like others, and ends nothing else.
-fn run(
+/// How one reconcile ended.
+type Ended = Result<Action, ReconcileError>;
+
+fn run(key: ObjectKey, context: Arc<Context>, failures: Arc<Failures>) -> BoxFuture<'static, Ended> {
+    let (name, metrics) = (key.clone(), context.metrics.clone());
+    attempt(key, metrics, failures, async move { reconcile(&context, &name).await })
+}
+
+/// One turn of a generator, in a task of its own. A panic is an error like others, and ends nothing else.
+fn attempt(
     key: ObjectKey,
-    context: Arc<Context>,
+    metrics: Arc<Metrics>,
     failures: Arc<Failures>,
-) -> BoxFuture<'static, Result<Action, ReconcileError>> {
+    work: impl Future<Output = Ended> + Send + 'static,
+) -> BoxFuture<'static, Ended> {
     let span = error_span!(
         "reconcile",
         controller = KIND.to_lowercase(),
@@ -106,14 +115,10 @@ fn run(
         reconcileID = %uuid::Uuid::new_v4(),
     );
     async move {
-        let _turn = context.metrics.queue().started(&key);
-        let running = context.metrics.running();
-        let task = {
-            let (key, context) = (key.clone(), context.clone());
-            tokio::spawn(async move { reconcile(&context, &key).await }.in_current_span())
-        };
-        let ended = AbortOnDropHandle::new(task).await;
-        let result = ended.unwrap_or_else(|error| Err(ReconcileError::Panic(error.to_string())));
+        let _turn = metrics.queue().started(&key);
+        let running = metrics.running();
+        let ended = AbortOnDropHandle::new(tokio::spawn(work.in_current_span())).await;
+        let result = ended.unwrap_or_else(|error| Err(ReconcileError::Panic(last_words(error))));
         match &result {
             Ok(_) => failures.forget(&key),
             Err(error) => error!(%error, "Reconciler error"),
@@ -125,7 +130,17 @@ fn run(
     .boxed()
 }
 
-fn outcome(result: &Result<Action, ReconcileError>) -> Outcome<'_> {
+/// What a task that did not end by itself said.
+fn last_words(error: JoinError) -> String {
+    let payload = match error.try_into_panic() {
+        Ok(payload) => payload,
+        Err(error) => return error.to_string(),
+    };
+    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "it left no text".to_owned())
+}
+
+fn outcome(result: &Ended) -> Outcome<'_> {
     match result {
         Ok(action) if *action == Action::await_change() => Outcome::Done,
         Ok(_) => Outcome::RequeueAfter,
@@ -172,6 +187,42 @@ impl Failures {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_a_failure_like_others() {
+        let metrics = Metrics::new(1);
+        let second = Duration::from_secs(1);
+        let backoff = Backoff { min: second, max: second * 4 };
+        let failures = Arc::new(Failures { counts: Mutex::default(), backoff, queue: metrics.queue().clone() });
+        let key = ObjectKey::new("ns", "g");
+        let attempt = |fails: Option<&'static str>| {
+            attempt(key.clone(), metrics.clone(), failures.clone(), async move {
+                match fails {
+                    Some("text") => panic!("boom {}", 1 + 1),
+                    Some(word) => std::panic::panic_any(word.len()),
+                    None => Ok(Action::requeue(second)),
+                }
+            })
+        };
+        let after = |error: &ReconcileError| failures.after(&key, error, second);
+        let error = attempt(Some("text")).await.unwrap_err();
+        assert_eq!(error.to_string(), "panic: boom 2 [recovered]", "§13");
+        assert_eq!(after(&error), Action::requeue(second), "§13 tried again");
+        let error = attempt(Some("no text")).await.unwrap_err();
+        assert_eq!(error.to_string(), "panic: it left no text [recovered]");
+        assert_eq!(after(&error), Action::requeue(second * 2), "§13 later each time");
+        let text = metrics.text().unwrap();
+        for line in [
+            "controller_runtime_reconcile_panics_total{controller=\"artifactgenerator\"} 2",
+            "controller_runtime_reconcile_total{controller=\"artifactgenerator\",result=\"error\"} 2",
+            "controller_runtime_active_workers{controller=\"artifactgenerator\"} 0",
+            "workqueue_longest_running_processor_seconds{name=\"artifactgenerator\",controller=\"artifactgenerator\"} 0.0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+        assert_eq!(attempt(None).await, Ok(Action::requeue(second)), "the next run works");
+        assert_eq!(after(&error), Action::requeue(second), "and ends the row of failures");
+    }
 
     #[test]
     fn only_failures_in_a_row_wait_longer() {

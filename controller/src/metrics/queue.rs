@@ -208,5 +208,43 @@ mod tests {
         drop(queue.started(&key));
         drop(queue.started(&key));
         has(&metrics, &[("adds_total", "3"), ("queue_duration_seconds_sum", "5.0")]);
+        // Asked for while it runs, and then to be tried again later: it waits since it was asked for.
+        let turn = queue.started(&key);
+        queue.asked(&key);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        queue.again(&key, Duration::from_secs(60), true);
+        drop(turn);
+        has(&metrics, &[("depth", "1.0"), ("adds_total", "5")]);
+        drop(queue.started(&key));
+        has(&metrics, &[("queue_duration_seconds_sum", "7.0")]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn several_turns_are_added_up_and_the_longest_is_known() {
+        let metrics = Metrics::new(2);
+        let [one, two] = ["one", "two"].map(|name| ObjectKey::new("ns", name));
+        let first = metrics.queue().started(&one);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        let second = metrics.queue().started(&two);
+        tokio::time::advance(Duration::from_secs(3)).await;
+        has(&metrics, &[("unfinished_work_seconds", "8.0"), ("longest_running_processor_seconds", "5.0")]);
+        drop(first);
+        has(&metrics, &[("unfinished_work_seconds", "3.0"), ("longest_running_processor_seconds", "3.0")]);
+        drop(second);
+        has(&metrics, &[("work_duration_seconds_sum", "8.0")]);
+    }
+
+    #[tokio::test]
+    async fn buckets_are_those_of_client_go() {
+        let text = Metrics::new(1).text().unwrap();
+        for histogram in ["workqueue_queue_duration_seconds", "workqueue_work_duration_seconds"] {
+            let lines = text.lines().filter(|line| line.starts_with(&format!("{histogram}_bucket")));
+            let bounds: Vec<f64> =
+                lines.filter_map(|line| line.split("le=\"").nth(1)?.split('"').next()?.parse().ok()).collect();
+            // prometheus.ExponentialBuckets(10e-9, 10, 12), and the one without an end.
+            let expected: Vec<f64> = (-8..=3).map(|power| format!("1e{power}").parse().unwrap()).collect();
+            let (last, rest) = bounds.split_last().unwrap();
+            assert!(rest == expected && last.is_infinite(), "{histogram}: {bounds:?}");
+        }
     }
 }

@@ -71,6 +71,7 @@ fn start(stat: &Stat) -> ProcResult<Vec<Figure>> {
 mod tests {
     use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+    use procfs::FromRead as _;
     use prometheus_client::{encoding::text, registry::Registry};
     use tokio::time::Instant;
 
@@ -87,6 +88,33 @@ mod tests {
         let text = scrape();
         let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
         line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().unwrap()
+    }
+
+    /// As `/proc/<pid>/stat` has it (proc(5)): field 14 is utime, 15 stime, 22 starttime, 23 vsize, 24 rss.
+    const STAT: &str = "7 (a b) S 1 7 7 0 -1 4194560 1 2 3 4 250 150 0 0 20 0 1 0 900 123456789 1000 18446744073709551615 \
+                        1 1 0 0 0 0 0 4096 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n";
+
+    #[test]
+    fn figures_have_the_units_of_their_names() {
+        let stat = Stat::from_read(STAT.as_bytes()).unwrap();
+        let ticks = ticks_per_second() as f64;
+        assert_eq!(cpu_seconds(&stat), 400.0 / ticks, "both in user and in kernel mode");
+        let value = |figures: ProcResult<Vec<Figure>>, name: &str| {
+            figures.unwrap().into_iter().find(|figure| figure.0 == name).unwrap().2
+        };
+        let memory = |name| value(super::memory(&Process::myself().unwrap(), &stat), name);
+        assert_eq!(memory("process_resident_memory_bytes"), 1000.0 * page_size() as f64);
+        assert_eq!(memory("process_virtual_memory_bytes"), 123_456_789.0);
+        let boot = KernelStats::current().unwrap().btime as f64;
+        assert_eq!(value(start(&stat), "process_start_time_seconds"), boot + 900.0 / ticks);
+    }
+
+    #[test]
+    fn the_limit_of_descriptors_is_the_one_that_holds() {
+        let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+        let soft: f64 = line.split_whitespace().next().unwrap().parse().unwrap();
+        assert_eq!(figure("process_max_fds"), soft);
     }
 
     #[test]

@@ -319,8 +319,10 @@ mod tests {
         assert_eq!(labels.len(), 14, "one label for each variant");
     }
 
-    /// Each reason of the server: the label and the reason of Ready when it fails a call, and when it fails one artifact.
-    const SERVER: [(Reason, &str, Option<&str>, &str, Option<&str>); 17] = {
+    /// A reason of the server: the label and the reason of Ready when it fails a call, and when it fails one artifact.
+    type Row = (Reason, &'static str, Option<&'static str>, &'static str, Option<&'static str>);
+
+    const SERVER: [Row; 17] = {
         use Reason::*;
         const FETCH: Option<&str> = Some("SourceFetchFailed");
         const BUILD: Option<&str> = Some("BuildFailed");

@@ -58,9 +58,14 @@ impl Fight {
 mod tests {
     use super::*;
 
+    #[expect(clippy::disallowed_methods, reason = "some moment to count from; nobody waits")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
     /// The waits of changes at these seconds.
     fn waits(seconds: &[u64]) -> Vec<Option<u64>> {
-        let start = Instant::now();
+        let start = start();
         let mut fight = Fight::new(start);
         let mut change = |second: &u64| fight.changed(start + Duration::from_secs(*second));
         seconds.iter().map(|second| change(second).map(|wait| wait.as_secs())).collect()
@@ -68,9 +73,10 @@ mod tests {
 
     #[test]
     fn repairs_wait_longer_while_changes_go_on() {
-        let now = |count| std::iter::repeat_n(Some(0), count);
         // (row, seconds at which it is changed, waits)
-        let rows: [(&str, Vec<u64>, Vec<Option<u64>>); 6] = [
+        type Row = (&'static str, Vec<u64>, Vec<Option<u64>>);
+        let now = |count| std::iter::repeat_n(Some(0), count);
+        let rows: [Row; 6] = [
             ("a single edit", vec![0], vec![Some(0)]),
             ("five edits in a row", vec![0, 0, 0, 1, 2], now(5).collect()),
             (
@@ -93,7 +99,7 @@ mod tests {
 
     #[test]
     fn the_longest_wait_is_no_rest() {
-        let start = Instant::now();
+        let start = start();
         let (mut fight, mut now) = (Fight::new(start), start);
         for _ in 0..100 {
             now += fight.changed(now).unwrap();

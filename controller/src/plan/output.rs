@@ -313,8 +313,10 @@ mod tests {
 
     #[test]
     fn condensing_keeps_who_wrote_last() {
-        // (row, manager and second of each entry, editor)
-        let rows: [(&str, &[(&str, u8)], Option<&str>); 6] = [
+        /// Manager and second.
+        type Entries = &'static [(&'static str, u8)];
+        // (row, entries, editor)
+        let rows: [(&str, Entries, Option<&str>); 6] = [
             ("nobody", &[], None),
             ("only we", &[("source-watcher", 1), ("source-watcher", 2)], None),
             ("somebody before us", &[("kubectl-label", 1), ("source-watcher", 2)], None),

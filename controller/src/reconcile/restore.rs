@@ -5,11 +5,7 @@ use futures::{StreamExt as _, stream::FuturesUnordered};
 use tracing::debug;
 use weir_proto::v1::Verdict;
 
-use super::{
-    Run,
-    build::Built,
-    observe::question,
-};
+use super::{Run, build::Built, observe::question};
 use crate::{
     api::external_artifact::Artifact,
     error::ReconcileError,

@@ -181,14 +181,12 @@ impl Server {
             controller: crate::api::FIELD_MANAGER.to_owned(),
             kind: crate::api::external_artifact::KIND.to_lowercase(),
             namespace: namespace.to_owned(),
+            owner: owner.map(Owner::to_string).unwrap_or_default(),
             ..ListRequest::default()
         };
         let answer = self.storage.clone().list(timed(request, CALL_TIMEOUT)).await;
         let files = self.stream(answer.map_err(|status| self.error(&status))?.into_inner());
-        // The contract has no field for the owner yet.
-        let owner = owner.map(Owner::to_string);
-        let is_asked_for = move |file: &StoredFile| owner.as_ref().is_none_or(|owner| file.owner == *owner);
-        Ok(files.try_filter_map(move |answer| futures::future::ok(answer.file.filter(&is_asked_for))).boxed())
+        Ok(files.try_filter_map(|answer| futures::future::ok(answer.file)).boxed())
     }
 
     /// Follows what happens to the files of this controller, without an end of its own.

@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use kube::runtime::watcher::Event;
@@ -267,7 +267,7 @@ impl State {
 
     /// Somebody else changed an object: the generators are told, later each time.
     fn changed<'a>(&mut self, key: &ObjectKey, owners: impl IntoIterator<Item = &'a str>, effects: &mut Vec<Effect>) {
-        let now = Instant::now();
+        let now = tokio::time::Instant::now().into_std();
         // Not each time: a look at all of them must not come with each of many.
         if self.fights.len() >= FIGHTS && self.fights.len().is_power_of_two() {
             self.fights.retain(|_, fight| !fight.is_over(now));

@@ -32,7 +32,7 @@ pub(crate) async fn sources_and_storage_are_told_apart(scene: Scene) -> Result<(
     let rows = [
         ("another digest", "digest", nothing, "digest"),
         ("a digest of no kind", "digest", "md5:00".to_owned(), "digest"),
-        ("a scheme that is not spoken", "url", "https://127.0.0.1:1/a.tar.gz".to_owned(), "scheme must be http"),
+        ("a scheme that is not spoken", "url", "ftp://127.0.0.1:1/a.tar.gz".to_owned(), "scheme must be http"),
     ];
     for (row, field, value, part) in rows {
         let mut wrong = artifact.clone();

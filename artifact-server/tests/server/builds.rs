@@ -12,7 +12,7 @@ use weir_proto::v1::{
 };
 
 use crate::{
-    process::{Place, Server, caller, get},
+    process::{DEADLINE, Place, Server, caller, get},
     sources::{Sources, names, noise},
 };
 
@@ -125,15 +125,16 @@ async fn an_artifact_is_built_once_and_again_when_its_content_changes() {
     let (kind, namespace, name) = ("ExternalArtifact".into(), "apps".into(), "web".into());
     let reference = weir_proto::v1::ArtifactRef { kind, namespace, name };
     let zero = Some(prost_types::Duration { seconds: 0, nanos: 0 });
-    let collect = GarbageCollectRequest {
-        caller: caller(),
-        artifacts: vec![Collectable { artifact: Some(reference), current_path: two.path.clone() }],
-        ttl: zero,
-        records: 1,
-        grace: zero,
+    let artifacts = vec![Collectable { artifact: Some(reference), current_path: two.path.clone() }];
+    let collect = |records, grace| {
+        let request =
+            GarbageCollectRequest { caller: caller(), artifacts: artifacts.clone(), ttl: zero, records, grace };
+        let mut storage = server.storage();
+        async move { storage.garbage_collect(request).await.unwrap().into_inner().removed }
     };
-    let removed = server.storage().garbage_collect(collect).await.unwrap().into_inner().removed;
-    assert_eq!(removed, std::slice::from_ref(&one.path));
+    assert_eq!(collect(1, None).await, [""; 0], "somebody may still be on the way to what was returned lately");
+    assert_eq!(get(format!("http://{address}/{}", one.path)).await.unwrap().status(), 200);
+    assert_eq!(collect(9, zero).await, std::slice::from_ref(&one.path), "too old, however many may stay");
     assert_eq!(get(format!("http://{address}/{}", one.path)).await.unwrap().status(), 404);
     assert_eq!(server.figure("weir_storage_collected_total").await, 1.0);
     assert_eq!(server.figure("weir_build_artifacts_total{outcome=\"built\"}").await, 2.0);
@@ -219,6 +220,13 @@ async fn a_cancelled_call_leaves_nothing() {
         result = call => panic!("{result:?}"),
         () = left => {}
     }
+    // Nobody waits for the download any more, so it ends.
+    let ended = async {
+        while sources.left() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, ended).await.expect("the download goes on");
     // Others are not disturbed, and download it themselves.
     sources.open_gate();
     let built = build_new(&server, &source, artifact(0, "other", "a")).await;

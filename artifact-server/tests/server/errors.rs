@@ -7,8 +7,8 @@ use tonic::Status;
 use weir_proto::{
     Failure, Reason,
     v1::{
-        BuildHeader, Caller, Collectable, GarbageCollectRequest, RemoveRequest, SetServingRequest, Settings, Source,
-        VerifyRequest, WatchRequest, build_result::Outcome,
+        ArtifactRef, BuildHeader, Caller, Collectable, GarbageCollectRequest, RemoveRequest, SetServingRequest,
+        Settings, Source, VerifyRequest, WatchRequest, build_result::Outcome,
     },
 };
 
@@ -87,6 +87,8 @@ async fn requests_that_make_no_sense_name_their_field() {
     let mut storage = server.storage();
     let verify = |path: &str, digest: &str| VerifyRequest { path: path.into(), digest: digest.into() };
     let collect = |artifacts| GarbageCollectRequest { caller: caller(), artifacts, ..GarbageCollectRequest::default() };
+    let database = ArtifactRef { kind: "ExternalArtifact".into(), namespace: "apps".into(), name: "db".into() };
+    let elsewhere = Collectable { artifact: Some(database), current_path: "externalartifact/apps/web/0.tar.gz".into() };
     let with = |change: fn(&mut BuildHeader)| {
         let mut header = header(std::slice::from_ref(&source));
         change(&mut header);
@@ -98,6 +100,7 @@ async fn requests_that_make_no_sense_name_their_field() {
         ("digest", storage.verify(verify(good, "")).await.unwrap_err()),
         ("caller", storage.remove(RemoveRequest { caller: None, path: good.into() }).await.unwrap_err()),
         ("artifacts", storage.garbage_collect(collect(vec![Collectable::default(); 1001])).await.unwrap_err()),
+        ("artifacts[0].current_path", storage.garbage_collect(collect(vec![elsewhere])).await.unwrap_err()),
         ("artifacts[0].artifact", storage.garbage_collect(collect(vec![Collectable::default()])).await.unwrap_err()),
     ];
     let headers = [

@@ -6,13 +6,14 @@ use tonic::Streaming;
 use weir_proto::{
     Failure, Reason,
     v1::{
-        Artifact, ArtifactRef, Caller, EventType, ListRequest, RemoveAllRequest, RemoveRequest, StatRequest, Verdict,
+        Artifact, ArtifactRef, Caller, Collectable, EventType, FindDirectoriesRequest, GarbageCollectRequest,
+        GetInfoRequest, ListRequest, RemoveAllRequest, RemoveRequest, SetServingRequest, StatRequest, Verdict,
         VerifyRequest, WatchRequest, WatchResponse, build_result::Outcome,
     },
 };
 
 use crate::{
-    builds::{artifact, build, build_new, header},
+    builds::{artifact, build, build_new, header, published},
     process::{DEADLINE, Place, Server, caller},
     sources::Sources,
 };
@@ -43,6 +44,17 @@ async fn listed(server: &Server, request: ListRequest) -> Vec<String> {
     paths
 }
 
+/// Keeps nothing of the artifact.
+fn collection(caller: Option<Caller>) -> GarbageCollectRequest {
+    let zero = Some(prost_types::Duration::default());
+    let artifacts = vec![Collectable { artifact: web(), current_path: String::new() }];
+    GarbageCollectRequest { caller, artifacts, ttl: zero, records: 1, grace: zero }
+}
+
+async fn collect_all(server: &Server, caller: Option<Caller>) -> Vec<String> {
+    server.storage().garbage_collect(collection(caller)).await.unwrap().into_inner().removed
+}
+
 async fn watch(server: &Server, controller: &str) -> Streaming<WatchResponse> {
     let request = WatchRequest { controller: controller.into() };
     let mut events = server.storage().watch(request).await.unwrap().into_inner();
@@ -58,6 +70,27 @@ async fn next(events: &mut Streaming<WatchResponse>) -> WatchResponse {
 fn failure<T: std::fmt::Debug>(result: Result<T, tonic::Status>) -> Failure {
     let status = result.unwrap_err();
     Failure::from_status(&status).unwrap_or_else(|| panic!("{status:?}"))
+}
+
+/// Both files are of `other/2`, in one artifact.
+async fn lists_select(server: &Server, expected: &[String]) {
+    let place_of = |controller: &str| ListRequest {
+        controller: controller.into(),
+        namespace: "apps".into(),
+        ..ListRequest::default()
+    };
+    assert_eq!(listed(server, place_of("other")).await, expected);
+    assert_eq!(listed(server, place_of("source-watcher")).await, [""; 0]);
+    let select =
+        |name: &str, owner: &str| ListRequest { name: name.into(), owner: owner.into(), ..ListRequest::default() };
+    assert_eq!(listed(server, select("", "other/2")).await, expected);
+    assert_eq!(listed(server, select("web", "other/2")).await, expected);
+    assert_eq!(listed(server, select("web", "")).await, expected);
+    for (name, owner) in [("", "other/1"), ("", "source-watcher/1"), ("db", "other/2"), ("we", "")] {
+        assert_eq!(listed(server, select(name, owner)).await, [""; 0], "{name:?} {owner:?}");
+    }
+    let refused = failure(server.storage().list(select("", "other")).await);
+    assert_eq!((refused.reason, refused.field.as_deref()), (Reason::InvalidRequest, Some("owner")));
 }
 
 #[tokio::test]
@@ -84,6 +117,15 @@ async fn files_belong_to_who_stored_them() {
     assert!(refused.message.contains("source-watcher/1"), "{}", refused.message);
     let all = RemoveAllRequest { caller: other.clone(), artifact: web(), take_over: false };
     assert!(server.storage().remove_all(all).await.unwrap().into_inner().removed.is_empty(), "sees only its own");
+    assert!(collect_all(&server, other.clone()).await.is_empty(), "collects only its own");
+    // What another has published is not good for this one, though the content is the same.
+    let mut same = header(std::slice::from_ref(&one));
+    same.caller = other.clone();
+    let (_, results) = build(&server, same, vec![published(artifact(0, "web", "a"), &ours)]).await.unwrap();
+    assert!(
+        matches!(&results[&0].outcome, Some(Outcome::Error(error)) if error.reason == "OWNED_BY_ANOTHER"),
+        "{results:?}"
+    );
     assert_eq!(verdict(&server, &ours).await, Verdict::Ok);
 
     let (_, results) = foreign(true).await.unwrap();
@@ -93,16 +135,7 @@ async fn files_belong_to_who_stored_them() {
     assert_eq!(list(&server, "").await, expected, "in path order");
     assert_eq!(list(&server, "other").await.len(), 2, "taken over, all of them");
     assert!(list(&server, "source-watcher").await.is_empty());
-    let select =
-        |name: &str, owner: &str| ListRequest { name: name.into(), owner: owner.into(), ..ListRequest::default() };
-    assert_eq!(listed(&server, select("", "other/2")).await, expected);
-    assert_eq!(listed(&server, select("web", "other/2")).await, expected);
-    assert_eq!(listed(&server, select("web", "")).await, expected);
-    for (name, owner) in [("", "other/1"), ("", "source-watcher/1"), ("db", "other/2"), ("we", "")] {
-        assert_eq!(listed(&server, select(name, owner)).await, [""; 0], "{name:?} {owner:?}");
-    }
-    let refused = failure(server.storage().list(select("", "other")).await);
-    assert_eq!((refused.reason, refused.field.as_deref()), (Reason::InvalidRequest, Some("owner")));
+    lists_select(&server, &expected).await;
 
     server.storage().remove(remove.clone()).await.unwrap();
     assert_eq!(failure(server.storage().remove(remove).await).reason, Reason::NotFound);
@@ -114,6 +147,11 @@ async fn files_belong_to_who_stored_them() {
         "nothing there is success"
     );
     assert_eq!(place.files(), [""; 0]);
+
+    let again = build_new(&server, &one, artifact(0, "web", "a")).await;
+    let all = RemoveAllRequest { caller: owner("other/2", 0), artifact: web(), take_over: true };
+    let removed = server.storage().remove_all(all).await.unwrap().into_inner().removed;
+    assert_eq!(removed, [again.path], "everybody's, when asked for");
 }
 
 #[tokio::test]
@@ -124,8 +162,25 @@ async fn a_deposed_leader_can_not_write_also_after_a_restart() {
     let remove_all = |caller| RemoveAllRequest { caller, artifact: web(), take_over: false };
     server.storage().remove_all(remove_all(owner("source-watcher/1", 5))).await.unwrap();
     let old = owner("source-watcher/9", 4);
-    let refused = failure(server.storage().remove_all(remove_all(old.clone())).await);
-    assert_eq!((refused.reason, refused.field.as_deref()), (Reason::StaleEpoch, Some("caller.epoch")));
+    let mut storage = server.storage();
+    let path = "externalartifact/apps/web/0.tar.gz".to_owned();
+    let pattern = FindDirectoriesRequest {
+        caller: old.clone(),
+        source: Some(source.clone()),
+        pattern: "{a}".into(),
+        ..FindDirectoriesRequest::default()
+    };
+    let refusals = [
+        failure(storage.remove(RemoveRequest { caller: old.clone(), path }).await),
+        failure(storage.remove_all(remove_all(old.clone())).await),
+        failure(storage.garbage_collect(collection(old.clone())).await),
+        failure(storage.set_serving(SetServingRequest { caller: old.clone(), on: true }).await),
+        failure(server.builder().find_directories(pattern).await),
+    ];
+    for refused in refusals {
+        assert_eq!((refused.reason, refused.field.as_deref()), (Reason::StaleEpoch, Some("caller.epoch")));
+    }
+    assert!(!storage.get_info(GetInfoRequest {}).await.unwrap().into_inner().serving);
     server.storage().remove_all(remove_all(owner("other/1", 0))).await.expect("each controller has its own");
     server.stop().await;
     let server = place.start(&[]).await;

@@ -33,6 +33,19 @@ struct Shared {
     requests: AtomicUsize,
     /// Answers to `/slow/…` wait for it after their first byte.
     gate: Option<Semaphore>,
+    /// Clients that left while they waited.
+    left: AtomicUsize,
+}
+
+/// Counts an answer that nobody waits for any more.
+struct Waiting(Arc<Shared>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if self.0.gate.as_ref().is_some_and(|gate| !gate.is_closed()) {
+            self.0.left.fetch_add(1, Ordering::SeqCst);
+        }
+    }
 }
 
 impl Drop for Sources {
@@ -73,6 +86,11 @@ impl Sources {
         self.shared.requests.load(Ordering::SeqCst)
     }
 
+    /// How many clients left in the middle of an answer.
+    pub(crate) fn left(&self) -> usize {
+        self.shared.left.load(Ordering::SeqCst)
+    }
+
     /// Lets slow answers go on.
     pub(crate) fn open_gate(&self) {
         if let Some(gate) = &self.shared.gate {
@@ -91,9 +109,9 @@ fn answer(shared: &Arc<Shared>, path: &str) -> Response {
         return body.into_response();
     }
     let (first, rest) = (body[..1].to_vec(), body[1..].to_vec());
-    let shared = Arc::clone(shared);
+    let waiting = Waiting(Arc::clone(shared));
     let rest = stream::once(async move {
-        if let Some(gate) = &shared.gate {
+        if let Some(gate) = &waiting.0.gate {
             let _ = gate.acquire().await;
         }
         rest

@@ -59,7 +59,8 @@ pub trait Storage: Send + Sync + 'static {
     /// The record of an object. `None` when there is none, or none that can be read.
     fn record(&self, path: &ArtifactPath) -> Result<Option<Record>, StorageError>;
 
-    /// Replaces the record of an object that is there. Readers see the old or the new one, never a mixture, also after a crash.
+    /// Replaces the record of an object that is there. Durable on return; readers see the old or the new one, never a mixture, also after
+    /// a crash.
     fn put_record(&self, path: &ArtifactPath, record: &Record) -> Result<(), StorageError>;
 
     /// The objects whose keys start with a prefix, in no order.

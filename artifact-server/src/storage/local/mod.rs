@@ -110,7 +110,11 @@ impl Storage for LocalFolder {
         if folder.stat(path.file()).map_err(failed)?.is_none() {
             return Err(StorageError::NotFound(path.clone()));
         }
-        folder.replace(&record_name(path.file()), &json).map_err(failed)
+        folder.replace(&record_name(path.file()), &json).map_err(failed)?;
+        publish::step("record replaced");
+        folder.sync().map_err(|cause| failed(cause.into()))?;
+        publish::step("folder synced");
+        Ok(())
     }
 
     fn list(&self, prefix: &Prefix) -> Result<Vec<(ArtifactPath, Head)>, StorageError> {

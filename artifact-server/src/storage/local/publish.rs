@@ -142,7 +142,7 @@ fn place(root: &Root, path: impl std::fmt::Display) -> String {
 }
 
 #[cfg(test)]
-use super::steps::step;
+pub(super) use super::steps::step;
 
 #[cfg(not(test))]
-fn step(_: &str) {}
+pub(super) fn step(_: &str) {}

@@ -94,6 +94,17 @@ fn publishing_takes_its_steps_in_order() {
     assert_eq!(folder.mode() & 0o7777, 0o700);
 }
 
+#[test]
+fn a_record_is_durable_when_it_was_replaced() {
+    let fresh = fresh();
+    let local = open(fresh.folder.path());
+    let path = path("front", "a.tar.gz");
+    put(&local, &path, "c/1", b"bytes");
+    let before = steps::taken().len();
+    local.put_record(&path, &record("c/2", b"bytes")).unwrap();
+    assert_eq!(steps::taken()[before..], ["record replaced", "folder synced"]);
+}
+
 /// This test ends its own process at each step, in a child, and looks at what is left.
 #[test]
 fn a_crash_at_any_step_leaves_nothing_or_all() {

@@ -105,7 +105,12 @@ impl Store {
         let index = Index::default();
         let (now, mut last) = (Instant::now(), 0);
         for (path, head) in storage.list(&super::Prefix::all())? {
-            let state = match storage.record(&path)? {
+            let record = storage.record(&path).unwrap_or_else(|error| {
+                // It is read again when somebody asks for the file. The others are not to wait for that.
+                tracing::error!(%path, %error, "a record can not be read; its file is not served until it can");
+                None
+            });
+            let state = match record {
                 Some(record) => {
                     last = last.max(record.sequence);
                     State::Recorded(Arc::new(record))

@@ -13,17 +13,22 @@ use crate::tree::ReadAt;
 /// Called before each read of bytes.
 type OnRead = Arc<dyn Fn(&Memory, &ArtifactPath) -> io::Result<()> + Send + Sync>;
 
+/// Called before each read of a record.
+type OnRecord = Arc<dyn Fn(&ArtifactPath) -> io::Result<()> + Send + Sync>;
+
 pub(crate) struct Rigged {
     pub(crate) memory: Memory,
     pub(crate) on_read: OnRead,
     /// Called before each change that others can see.
     pub(crate) on_change: Arc<dyn Fn() + Send + Sync>,
+    /// Called before a record is read.
+    pub(crate) on_record: OnRecord,
 }
 
 impl Rigged {
     /// Disturbs nothing.
     pub(crate) fn over(memory: Memory) -> Self {
-        Self { memory, on_read: Arc::new(|_, _| Ok(())), on_change: Arc::new(|| {}) }
+        Self { memory, on_read: Arc::new(|_, _| Ok(())), on_change: Arc::new(|| {}), on_record: Arc::new(|_| Ok(())) }
     }
 }
 
@@ -96,6 +101,7 @@ impl Storage for Rigged {
     }
 
     fn record(&self, path: &ArtifactPath) -> Result<Option<Record>, StorageError> {
+        (self.on_record)(path).map_err(|cause| StorageError::io("read", path, cause))?;
         self.memory.record(path)
     }
 

@@ -2,7 +2,10 @@
 
 use std::{
     io,
-    sync::{Arc, atomic::AtomicUsize},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize},
+    },
     time::Duration,
 };
 
@@ -306,6 +309,28 @@ fn files_without_a_record_are_taken_on_when_asked_for() {
     let (path, _) = put(&store, &request("front", "1"), b"ours").unwrap();
     assert_eq!(path, ours);
     assert_eq!(store.file(&ours).unwrap().owner, caller("1").owner.to_string());
+}
+
+#[test]
+fn one_record_that_can_not_be_read_stops_nobody_else() {
+    let (memory, store) = over_memory();
+    let (bad, record) = put(&store, &request("front", "1"), b"bad").unwrap();
+    let (good, _) = put(&store, &request("back", "1"), b"good").unwrap();
+    drop(store);
+    let broken = Arc::new(AtomicBool::new(true));
+    let (at, still) = (bad.clone(), broken.clone());
+    let on_record = move |path: &ArtifactPath| match *path == at && still.load(Ordering::SeqCst) {
+        true => Err(io::Error::from_raw_os_error(5)),
+        false => Ok(()),
+    };
+    let store = over(Rigged { on_record: Arc::new(on_record), ..Rigged::over(memory) });
+    assert_eq!(served(&store, &good).unwrap(), b"good");
+    let error = store.verify(&bad, &record.digest).unwrap_err().to_string();
+    assert!(error.starts_with("can not read externalartifact/apps/front/"), "{error}");
+    assert!(put(&store, &request("front", "1"), b"bad").is_err(), "whose it is can not be told");
+    broken.store(false, Ordering::SeqCst);
+    assert_eq!(store.verify(&bad, &record.digest).unwrap(), Verdict::Ok);
+    assert_eq!(store.file(&bad).unwrap().owner, caller("1").owner.to_string(), "still its owner's");
 }
 
 #[test]

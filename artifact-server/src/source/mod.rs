@@ -12,6 +12,7 @@ mod admission;
 mod cache;
 #[cfg(test)]
 mod corpus;
+mod equality;
 mod error;
 mod feed;
 mod fetch;
@@ -29,6 +30,7 @@ mod spool;
 mod unpack;
 
 pub use cache::{CacheSettings, CacheStats, SourceCache};
+pub use equality::{Difference, compare};
 pub use error::SourceError;
 pub use limits::{Limits, MAX_DEPTH};
 pub use pace::Pace;

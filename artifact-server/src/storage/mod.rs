@@ -132,6 +132,8 @@ pub struct Swept {
     pub temporary: usize,
     /// Records without an object that were removed.
     pub records: usize,
+    /// Lock files and half-written files of source-watcher that were removed.
+    pub inherited: usize,
     /// Things that are not ours and were left alone.
     pub foreign: usize,
 }

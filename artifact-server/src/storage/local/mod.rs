@@ -14,6 +14,7 @@ use super::{Head, Object, Prefix, Record, Stage, Storage, StorageError, Swept};
 mod beneath;
 mod file;
 mod folder;
+mod leftovers;
 mod publish;
 mod root;
 #[cfg(test)]

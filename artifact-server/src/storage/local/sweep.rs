@@ -2,13 +2,14 @@
 
 use std::collections::HashSet;
 
+use jiff::Timestamp;
 use rustix::{
     fs::{FileType, Stat},
     io::Errno,
 };
 use weir_proto::{ArtifactDir, ArtifactPath};
 
-use super::{STATE, TEMPORARY, folder::Folder, record_name, root::Root};
+use super::{STATE, TEMPORARY, folder::Folder, leftovers, record_name, root::Root};
 use crate::storage::{Prefix, StorageError, Swept};
 
 /// The folders of artifacts, and how many other things lie beside them.
@@ -90,16 +91,19 @@ pub(super) fn files(
     Ok(foreign)
 }
 
-/// Removes temporary files and records without a file.
+/// Removes temporary files, records without a file, and what source-watcher left behind.
 pub(super) fn sweep(root: &Root) -> Result<Swept, StorageError> {
     let Artifacts { dirs, foreign } = artifacts(root, &Prefix::all())?;
     let mut swept = Swept { foreign, ..Swept::default() };
+    let start = Timestamp::now();
     for dir in dirs {
+        let inherited = leftovers::sweep(root, &dir, start)?;
+        swept.inherited += inherited;
         let mut records = HashSet::new();
         swept.foreign += files(root, &dir, |path, _| {
             records.insert(record_name(path.file()));
         })?;
-        if sweep_folder(root, dir.as_str(), |name| records.contains(name), &mut swept)? {
+        if sweep_folder(root, dir.as_str(), |name| records.contains(name), &mut swept)? || inherited > 0 {
             root.remove_if_empty(&dir);
         }
     }

@@ -230,18 +230,15 @@ fn sweeping_removes_our_leftovers_and_nothing_else() {
     fs::create_dir_all(root.join("lost+found")).unwrap();
     fs::write(root.join("README"), "mine").unwrap();
     fs::write(artifact.join("2936578364.tar.gz"), "of the reference").unwrap();
-    fs::write(artifact.join("2936578364.tar.gz.lock"), "").unwrap();
     fs::write(artifact.join(".hidden"), "mine").unwrap();
     fs::create_dir_all(root.join("externalartifact/apps/empty")).unwrap();
-
     let local = open(root);
-    assert_eq!(local.sweep().unwrap(), Swept { temporary: 4, records: 1, foreign: 4 });
+    assert_eq!(local.sweep().unwrap(), Swept { temporary: 4, records: 1, inherited: 0, foreign: 3 });
     let left = [
         "README",
         "externalartifact/apps/front/.a.tar.gz.record",
         "externalartifact/apps/front/.hidden",
         "externalartifact/apps/front/2936578364.tar.gz",
-        "externalartifact/apps/front/2936578364.tar.gz.lock",
         "externalartifact/apps/front/a.tar.gz",
     ];
     assert_eq!(names(root), left);
@@ -251,11 +248,56 @@ fn sweeping_removes_our_leftovers_and_nothing_else() {
     let mut listed: Vec<String> =
         local.list(&Prefix::all()).unwrap().iter().map(|(path, _)| path.to_string()).collect();
     listed.sort();
-    assert_eq!(listed, [left[3], left[5]], "a file of the reference is a file without a record");
+    assert_eq!(listed, [left[3], left[4]], "a file of the reference is a file without a record");
+    // One that came after the start.
+    fs::write(artifact.join("2936578364.tar.gz.lock"), "").unwrap();
     assert!(local.delete(&left[3].parse().unwrap()).unwrap());
     assert!(!artifact.join("2936578364.tar.gz.lock").exists(), "its lock goes with it");
     local.clear(&dir("front")).unwrap();
     assert!(!artifact.exists());
+}
+
+/// faults.md 11: exactly what source-watcher leaves, and nothing that only looks like it.
+#[test]
+fn sweeping_removes_what_source_watcher_left() {
+    let fresh = fresh();
+    let root = fresh.folder.path();
+    let front = root.join("externalartifact/apps/front");
+    let gone = [
+        "externalartifact/apps/front/1.tar.gz.lock",
+        "externalartifact/apps/front/2936578364.tar.gz.lock",
+        "externalartifact/apps/front/2936578364.tar.gz1804289383",
+        "externalartifact/apps/left/2936578364.tar.gz.lock",
+    ];
+    let kept = [
+        "externalartifact/apps/1.tar.gz.lock",
+        "externalartifact/apps/front/.3.tar.gz7.record",
+        "externalartifact/apps/front/2.tar.gz.lock",
+        "externalartifact/apps/front/2936578364.tar.gz",
+        "externalartifact/apps/front/3.tar.gz7",
+        "externalartifact/apps/front/4.tar.gz9",
+        "externalartifact/apps/front/web.tar.gz.lock",
+        "gitrepository/apps/front/1.tar.gz.lock",
+        "lost+found/1.tar.gz.lock",
+    ];
+    for name in gone.iter().chain(&kept) {
+        let path = root.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, if name.ends_with(".lock") { "" } else { "half" }).unwrap();
+    }
+    fs::write(front.join("2.tar.gz.lock"), "not empty, so no lock of its").unwrap();
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(3600);
+    fs::File::options().append(true).open(front.join("4.tar.gz9")).unwrap().set_modified(later).unwrap();
+    symlink("2936578364.tar.gz", front.join("5.tar.gz.lock")).unwrap();
+    fs::create_dir(front.join("6.tar.gz.lock")).unwrap();
+    let swept = open(root).sweep().unwrap();
+    assert_eq!((swept.inherited, swept.temporary, swept.records), (4, 0, 0));
+    let mut left = names(root);
+    left.retain(|name| name != "externalartifact/apps/front/5.tar.gz.lock");
+    assert_eq!(left, kept);
+    assert!(front.join("6.tar.gz.lock").exists() && front.join("5.tar.gz.lock").is_symlink());
+    assert!(!root.join("externalartifact/apps/left").exists(), "a folder with nothing else goes");
+    assert_eq!(open(root).sweep().unwrap().inherited, 0);
 }
 
 #[test]

@@ -120,8 +120,8 @@ impl Store {
             index.insert(&path, Entry { state, returned: now, current: false });
         }
         if swept != Swept::default() {
-            let Swept { temporary, records, foreign } = swept;
-            tracing::info!(temporary, records, foreign, "swept the storage");
+            let Swept { temporary, records, inherited, foreign } = swept;
+            tracing::info!(temporary, records, inherited, foreign, "swept the storage");
         }
         Ok(Arc::new(Self {
             epochs: Epochs::open(Arc::clone(&storage)),

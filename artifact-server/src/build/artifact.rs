@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use weir_proto::{ArtifactPath, Failure, Reason};
 
-use super::{Job, Made, Order};
+use super::{Job, Made, Order, adoption};
 use crate::{
     archive,
     storage::{Put, Record, StorageError, Store, Verdict},
@@ -14,6 +14,14 @@ use crate::{
         digest::content_digest,
     },
 };
+
+/// What the copy operations come to, without what the ignore list drops.
+#[derive(Clone, Copy)]
+pub(super) struct Composed<'a> {
+    pub(super) tree: &'a Tree,
+    /// Its content digest.
+    pub(super) digest: &'a str,
+}
 
 pub(super) fn make(
     store: &Store,
@@ -32,7 +40,8 @@ pub(super) fn make(
     let (files, ignored) = (count_files(&filtered.kept), filtered.dropped.len() as u64);
     let made =
         |(path, record), unchanged| Made { path, record, unchanged, content_digest: content.clone(), files, ignored };
-    if let Some(current) = unchanged(store, job, order, &content)? {
+    let composed = Composed { tree: &filtered.kept, digest: &content };
+    if let Some(current) = unchanged(store, job, order, composed, cancelled)? {
         return Ok(made(current, true));
     }
     let put = Put {
@@ -51,19 +60,26 @@ fn count_files(tree: &Tree) -> u64 {
 }
 
 /// The published file, when its content is the composed one, it is the caller's own, and its bytes are still good. It then counts as
-/// returned now, so that collection spares it.
+/// returned now, so that collection spares it. One whose content nobody recorded is read, once.
 fn unchanged(
     store: &Store,
     job: &Job,
     order: &Order,
-    content: &str,
+    composed: Composed<'_>,
+    cancelled: &dyn Fn() -> bool,
 ) -> Result<Option<(ArtifactPath, Arc<Record>)>, StorageError> {
-    let Some((path, digest)) = &order.current else { return Ok(None) };
-    let Some(record) = store.file(path).filter(|record| record.content_digest.as_deref() == Some(content)) else {
+    let Some((path, digest)) = order.current.as_ref().filter(|(path, _)| *path.dir() == order.dir) else {
         return Ok(None);
     };
+    let Some(record) = store.file(path).filter(|record| record.content_digest.is_some()) else {
+        let adopted = match digest {
+            Some(digest) => adoption::adopted(store, job, (path, digest), composed, cancelled)?,
+            None => None,
+        };
+        return Ok(adopted.map(|record| (path.clone(), record)));
+    };
     // Another owner's: storing decides whether it may be taken over.
-    if *path.dir() != order.dir || record.owner != job.caller.owner.to_string() {
+    if record.content_digest.as_deref() != Some(composed.digest) || record.owner != job.caller.owner.to_string() {
         return Ok(None);
     }
     // A caller that published a digest of another algorithm keeps it.

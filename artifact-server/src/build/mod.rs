@@ -15,6 +15,7 @@ use crate::{
     tree::{Tree, compose::CopyOperation},
 };
 
+mod adoption;
 mod artifact;
 
 /// How many artifacts one worker takes at a time. A thread costs as much as a few small artifacts, and their locks are held together.

@@ -161,7 +161,11 @@ pub fn artifact(path: &ArtifactPath, record: &Record, advertised: &str) -> v1::A
     v1::Artifact {
         path: path.to_string(),
         url: path.url(advertised),
-        revision: record.content_digest.as_deref().map(revision).unwrap_or_default(),
+        revision: record
+            .revision
+            .clone()
+            .or_else(|| record.content_digest.as_deref().map(revision))
+            .unwrap_or_default(),
         digest: record.digest.to_string(),
         last_update_time: Some(to_timestamp(record.stored_at)),
         size: i64::try_from(record.size).unwrap_or(i64::MAX),

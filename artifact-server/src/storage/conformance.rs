@@ -56,6 +56,7 @@ pub(super) fn record(owner: &str, bytes: &[u8]) -> Record {
         owner: owner.to_owned(),
         digest,
         content_digest: None,
+        revision: None,
         size: bytes.len() as u64,
         stored_at: Timestamp::from_second(1_700_000_000).unwrap(),
         sequence: 1,
@@ -163,6 +164,7 @@ fn absent_objects(backend: &dyn Backend) {
         assert!(storage.record(&path).unwrap().is_none());
         assert!(!storage.delete(&path).unwrap());
         assert!(matches!(storage.put_record(&path, &record("c/1", b"")), Err(StorageError::NotFound(_))));
+        assert!(matches!(storage.adopt(&path, &record("c/1", b"")), Err(StorageError::NotFound(_))));
     }
 }
 
@@ -230,9 +232,13 @@ fn records_are_durable(backend: &dyn Backend) {
         put(&*storage, &path, "c/1", b"bytes");
         storage.put_record(&path, &changed).unwrap();
         assert_eq!(storage.record(&path).unwrap().as_ref(), Some(&changed));
+        let changed = Record { revision: Some("latest@sha256:00".into()), ..changed.clone() };
+        storage.adopt(&path, &changed).unwrap();
+        assert_eq!(storage.record(&path).unwrap(), Some(changed));
     }
     let storage = backend.open();
-    assert_eq!(storage.record(&path).unwrap(), Some(changed));
+    let adopted = Record { revision: Some("latest@sha256:00".into()), ..changed };
+    assert_eq!(storage.record(&path).unwrap(), Some(adopted));
     assert_eq!(paths(&*storage, &Prefix::all()), [path.to_string()], "records are not objects");
 }
 

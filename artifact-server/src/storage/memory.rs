@@ -151,6 +151,10 @@ impl Storage for Memory {
         Ok(())
     }
 
+    fn adopt(&self, path: &ArtifactPath, record: &Record) -> Result<(), StorageError> {
+        self.put_record(path, record)
+    }
+
     fn list(&self, prefix: &Prefix) -> Result<Vec<(ArtifactPath, Head)>, StorageError> {
         let state = self.state.lock();
         let found = state.objects.iter().filter(|(path, _)| prefix.contains(path));

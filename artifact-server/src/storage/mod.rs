@@ -36,7 +36,7 @@ pub use prefix::Prefix;
 pub use record::{Record, RecordError, Stamp};
 pub use retention::Retention;
 pub use store::{
-    DirGuard, EventKind, Filter, Listed, Looked, Opened, Put, Stats, Store, StoreEvent, Subscription, Verdict,
+    Adoption, DirGuard, EventKind, Filter, Listed, Looked, Opened, Put, Stats, Store, StoreEvent, Subscription, Verdict,
 };
 
 /// A place that keeps objects, each with a record. Calls block; use them from threads that may.
@@ -62,6 +62,9 @@ pub trait Storage: Send + Sync + 'static {
     /// Replaces the record of an object that is there. Durable on return; readers see the old or the new one, never a mixture, also after
     /// a crash.
     fn put_record(&self, path: &ArtifactPath, record: &Record) -> Result<(), StorageError>;
+
+    /// Replaces the record of an object that somebody else put there. On return both are as durable as if they had been published here.
+    fn adopt(&self, path: &ArtifactPath, record: &Record) -> Result<(), StorageError>;
 
     /// The objects whose keys start with a prefix, in no order.
     fn list(&self, prefix: &Prefix) -> Result<Vec<(ArtifactPath, Head)>, StorageError>;

@@ -36,6 +36,8 @@ pub struct Record {
     pub digest: Digest,
     /// `sha256:<hex>` of the content before it was archived; `None` when the file was not composed here.
     pub content_digest: Option<String>,
+    /// The revision that another program had published the file under before it was adopted; `None` when the content digest names it.
+    pub revision: Option<String>,
     /// Length of the bytes as stored.
     pub size: u64,
     /// When the bytes were stored, by the wall clock. For people; nothing is ordered by it alone.
@@ -54,6 +56,8 @@ struct Document {
     digest: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     content_digest: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    revision: Option<String>,
     size: u64,
     stored_at: String,
     sequence: u64,
@@ -73,6 +77,7 @@ impl Record {
             owner: self.owner.clone(),
             digest: self.digest.to_string(),
             content_digest: self.content_digest.clone(),
+            revision: self.revision.clone(),
             size: self.size,
             stored_at: self.stored_at.to_string(),
             sequence: self.sequence,
@@ -91,6 +96,7 @@ impl Record {
             owner: document.owner,
             digest: document.digest.parse().map_err(|error| RecordError(format!("digest: {error}")))?,
             content_digest: document.content_digest,
+            revision: document.revision,
             size: document.size,
             stored_at: document.stored_at.parse().map_err(|error| RecordError(format!("storedAt: {error}")))?,
             sequence: document.sequence,
@@ -109,6 +115,7 @@ mod tests {
             owner: "source-watcher/1".into(),
             digest: format!("sha256:{}", "ab".repeat(32)).parse().unwrap(),
             content_digest: Some(format!("sha256:{}", "cd".repeat(32))),
+            revision: Some("latest@sha256:ab".into()),
             size: 7,
             stored_at: "2026-11-20T10:11:12.123456789Z".parse().unwrap(),
             sequence: 42,

@@ -1,6 +1,8 @@
 //! The real binary on loopback: everything a controller, a consumer or an operator can see of it.
 
 #[cfg(test)]
+mod adoption;
+#[cfg(test)]
 mod builds;
 #[cfg(test)]
 mod documents;

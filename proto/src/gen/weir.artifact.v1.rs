@@ -9,8 +9,8 @@ pub struct Artifact {
     /// `digest` or an error, never other bytes.
     #[prost(string, tag = "2")]
     pub url: ::prost::alloc::string::String,
-    /// What users see as the version. From Build: "latest@sha256:\<64 hex>", the digest of the content (not of the compressed bytes).
-    /// Empty for files that were not composed by this server.
+    /// What users see as the version. From Build: "latest@sha256:\<64 hex>", the digest of the content (not of the compressed bytes). A file
+    /// of another program that Build adopted keeps "latest@<digest>". Empty for files that were not composed by this server.
     #[prost(string, tag = "3")]
     pub revision: ::prost::alloc::string::String,
     /// "<algorithm>:<lower-case hex>" of the bytes as served (compressed). sha256, sha384, sha512, blake3 or sha1.
@@ -1475,7 +1475,8 @@ pub struct BuildArtifact {
     #[prost(message, repeated, tag = "3")]
     pub copy: ::prost::alloc::vec::Vec<CopyOperation>,
     /// Path of what the caller has published now, empty when nothing. When its content is the composed one and its bytes verify,
-    /// nothing is archived or stored. A path that is not one of this artifact counts as empty.
+    /// nothing is archived or stored. Also a file of another program is read, once, and adopted as it is if that holds. A path that is
+    /// not one of this artifact counts as empty.
     #[prost(string, tag = "4")]
     pub current_path: ::prost::alloc::string::String,
     /// Digest that the caller has published with it, "<algorithm>:<hex>"; empty: the recorded one. Not a digest: INVALID_REQUEST;

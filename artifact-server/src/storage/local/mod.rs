@@ -11,6 +11,7 @@ use weir_proto::{ArtifactDir, ArtifactPath};
 
 use super::{Head, Object, Prefix, Record, Stage, Storage, StorageError, Swept};
 
+mod adopt;
 mod beneath;
 mod file;
 mod folder;
@@ -116,6 +117,10 @@ impl Storage for LocalFolder {
         folder.sync().map_err(|cause| failed(cause.into()))?;
         publish::step("folder synced");
         Ok(())
+    }
+
+    fn adopt(&self, path: &ArtifactPath, record: &Record) -> Result<(), StorageError> {
+        adopt::adopt(self, path, record)
     }
 
     fn list(&self, prefix: &Prefix) -> Result<Vec<(ArtifactPath, Head)>, StorageError> {

@@ -301,6 +301,21 @@ fn sweeping_removes_what_source_watcher_left() {
 }
 
 #[test]
+fn an_adopted_file_is_made_durable_before_its_record() {
+    let fresh = fresh();
+    let root = fresh.folder.path();
+    let path = path("front", "2936578364.tar.gz");
+    fs::create_dir_all(root.join(path.dir().as_str())).unwrap();
+    fs::write(root.join(path.to_string()), "theirs").unwrap();
+    let local = open(root);
+    let before = local.head(&path).unwrap();
+    local.adopt(&path, &record("c/1", b"theirs")).unwrap();
+    assert_eq!(steps::taken(), ["file synced", "record named", "folder synced", "parents synced"]);
+    assert_eq!(local.record(&path).unwrap(), Some(record("c/1", b"theirs")));
+    assert_eq!(local.head(&path).unwrap(), before, "its stamp does not move");
+}
+
+#[test]
 fn damaged_records_count_as_absent() {
     let fresh = fresh();
     let local = open(fresh.folder.path());

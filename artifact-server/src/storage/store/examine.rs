@@ -99,6 +99,7 @@ impl Store {
                 owner: String::new(),
                 digest,
                 content_digest: None,
+                revision: None,
                 size: object.head.size,
                 stored_at: object.head.modified,
                 sequence: 0,

@@ -18,6 +18,7 @@ use weir_proto::{Algorithm, ArtifactDir, ArtifactPath};
 
 use super::{Caller, Epochs, Record, Storage, StorageError, Swept, state, stripes::Stripes};
 
+mod adopt;
 mod check;
 mod collect;
 mod events;
@@ -41,6 +42,7 @@ mod verify;
 #[cfg(test)]
 mod volume_tests;
 
+pub use adopt::Adoption;
 pub use collect::{Filter, Listed};
 pub use events::{EventKind, StoreEvent, Subscription};
 pub use lock::DirGuard;

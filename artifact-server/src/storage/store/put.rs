@@ -98,6 +98,7 @@ impl Store {
             owner: request.caller.owner.to_string(),
             digest,
             content_digest: request.content_digest.clone(),
+            revision: None,
             size,
             stored_at: Timestamp::now(),
             sequence: self.sequence(),

@@ -110,6 +110,10 @@ impl Storage for Rigged {
         self.memory.put_record(path, record)
     }
 
+    fn adopt(&self, path: &ArtifactPath, record: &Record) -> Result<(), StorageError> {
+        self.memory.adopt(path, record)
+    }
+
     fn list(&self, prefix: &Prefix) -> Result<Vec<(ArtifactPath, Head)>, StorageError> {
         self.memory.list(prefix)
     }

@@ -1,11 +1,16 @@
-// Command peer archives a folder the way a Flux controller built on the Go
-// artifact SDK does, and says what that controller would publish.
+// Command peer does what a Flux controller built on the Go artifact SDK does
+// with its files.
 //
 //	peer DIR OUT.tar.gz
+//	peer store ROOT ADDRESS ALGORITHM NAMESPACE NAME DIR
+//	peer serve ROOT ADDRESS
+//	peer check ROOT < INVENTORY
 //
-// It prints one line of JSON: digest, revision and size of the archive. The
-// ignore list is the one source-watcher uses: version control files and the
-// SDK's defaults, no patterns of its own.
+// The first archives a folder and prints one line of JSON: digest, revision and
+// size of the archive. The others work on a volume, as source-watcher would:
+// store prints the artifact as ExternalArtifacts have it, check one line for
+// each entry of an inventory. The ignore list is the one source-watcher uses:
+// version control files and the SDK's defaults, no patterns of its own.
 package main
 
 import (
@@ -28,17 +33,27 @@ type published struct {
 }
 
 func main() {
-	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: peer DIR OUT.tar.gz")
-		os.Exit(2)
-	}
-	if err := run(os.Args[1], os.Args[2]); err != nil {
+	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "peer:", err)
 		os.Exit(1)
 	}
 }
 
-func run(dir, out string) error {
+func run(args []string) error {
+	switch {
+	case len(args) == 7 && args[0] == "store":
+		return store(args[1], args[2], args[3], args[4], args[5], args[6], os.Stdout)
+	case len(args) == 3 && args[0] == "serve":
+		return serve(args[1], args[2])
+	case len(args) == 2 && args[0] == "check":
+		return check(args[1], os.Stdin, os.Stdout)
+	case len(args) == 2:
+		return archive(args[0], args[1])
+	}
+	return fmt.Errorf("usage: peer DIR OUT.tar.gz | store ROOT ADDRESS ALGORITHM NAMESPACE NAME DIR | serve ROOT ADDRESS | check ROOT")
+}
+
+func archive(dir, out string) error {
 	// The SDK names an entry relative to the folder only if that is absolute.
 	dir, err := filepath.Abs(dir)
 	if err != nil {

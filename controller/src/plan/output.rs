@@ -485,4 +485,44 @@ mod tests {
         object.status = None;
         assert_eq!(lost(&object, "missing", late), None, "nothing to lose");
     }
+
+    /// What source-watcher published and the artifact server adopted: only the owner is missing.
+    #[test]
+    fn an_adopted_output_is_no_news() {
+        let adopted = |revision: &str, metadata: &str| Artifact {
+            digest: "sha256:d1".into(),
+            last_update_time: Time("2025-10-08T10:00:00Z".parse().unwrap()),
+            path: "externalartifact/apps/out/2936578364.tar.gz".into(),
+            revision: revision.into(),
+            url: "http://host/externalartifact/apps/out/2936578364.tar.gz".into(),
+            size: Some(7),
+            metadata: pairs(metadata),
+        };
+        let origin = format!("{ORIGIN_REVISION_KEY}=main@1");
+        // (row, spec, what source-watcher published)
+        let rows = [
+            ("§10.11 neither", spec("", ""), adopted("latest@sha256:d1", "")),
+            ("§10.11 revision of a source", spec("@src", ""), adopted("main@1", "")),
+            ("§10.11 both", spec("@src", "@src"), adopted("main@1", &origin)),
+        ];
+        for (row, spec, published) in rows {
+            let wanted = frame(&generator("", ""), "out", &pairs(""));
+            let mut object =
+                ExternalArtifact { metadata: wanted.metadata.clone(), spec: wanted.spec.clone(), ..Default::default() };
+            object.metadata.owner_references = None;
+            object.status = Some(status(published.clone(), &object, Timestamp::UNIX_EPOCH));
+            let unchanged = v1::Artifact {
+                path: published.path.clone(),
+                url: published.url.clone(),
+                ..stored("sha256:d1", "latest@sha256:d1", 1_700_000_000)
+            };
+            for origin in [Origin::WithContent, Origin::Always] {
+                let got = artifact(unchanged.clone(), &spec, &observed("main@1", None), object.artifact(), origin);
+                assert!(is_ready_with(&object, &got), "row {row}: {got:?}");
+            }
+            assert!(frame_differs(&object, &wanted), "row {row}");
+            object.metadata.owner_references.clone_from(&wanted.metadata.owner_references);
+            assert!(!frame_differs(&object, &wanted), "row {row}");
+        }
+    }
 }

@@ -26,6 +26,7 @@ pub mod progress;
 pub mod resources;
 pub mod run_dir;
 pub mod scene;
+pub mod source_watcher;
 pub mod stage;
 pub mod tools;
 pub mod trial;

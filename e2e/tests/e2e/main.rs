@@ -23,6 +23,7 @@ mod removal;
 mod repair;
 mod server_crash;
 mod strays;
+mod takeover;
 mod volume;
 mod writes;
 
@@ -144,6 +145,12 @@ fn add_all(suite: &mut Suite) {
             lost_file_is_repaired,
             corrupted_while_running_is_repaired,
             corrupted_while_stopped_is_repaired,
+        },
+        takeover::{
+            a_persistent_volume_changes_nothing,
+            an_empty_volume_changes_each_revision_once,
+            an_orphan_of_source_watcher_is_removed,
+            the_way_back_rebuilds_nothing,
         },
         controller_crash::{downloads_survive_a_killed_controller},
         server_crash::{killed_writes_leave_nothing_partial},

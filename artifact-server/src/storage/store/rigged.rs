@@ -111,6 +111,7 @@ impl Storage for Rigged {
     }
 
     fn adopt(&self, path: &ArtifactPath, record: &Record) -> Result<(), StorageError> {
+        (self.on_change)();
         self.memory.adopt(path, record)
     }
 

@@ -17,12 +17,10 @@ pub(super) fn adopt(local: &LocalFolder, path: &ArtifactPath, record: &Record) -
     let (file, _) = folder.ok_or_else(absent)?.open_file(path.file()).map_err(failed)?.ok_or_else(absent)?;
     fsync(&file).map_err(|cause| failed(cause.into()))?;
     step("file synced");
+    // This also makes the names in the folder durable, the file's own among them.
     local.put_record(path, record)?;
-    step("record named");
     let settle = || {
-        let (folder, unsynced) = local.root.make_folder(path.dir())?;
-        folder.sync()?;
-        step("folder synced");
+        let (_, unsynced) = local.root.make_folder(path.dir())?;
         local.root.sync_parents(&unsynced)?;
         step("parents synced");
         Ok(())

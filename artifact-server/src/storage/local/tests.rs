@@ -310,7 +310,7 @@ fn an_adopted_file_is_made_durable_before_its_record() {
     let local = open(root);
     let before = local.head(&path).unwrap();
     local.adopt(&path, &record("c/1", b"theirs")).unwrap();
-    assert_eq!(steps::taken(), ["file synced", "record named", "folder synced", "parents synced"]);
+    assert_eq!(steps::taken(), ["file synced", "record replaced", "folder synced", "parents synced"]);
     assert_eq!(local.record(&path).unwrap(), Some(record("c/1", b"theirs")));
     assert_eq!(local.head(&path).unwrap(), before, "its stamp does not move");
 }

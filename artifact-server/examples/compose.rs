@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use weir_artifact_server::{
     archive::{ignore, pack},
+    build::ContentMaker,
+    source::{CacheSettings, SourceCache},
     tree::{Content, CopyOperation, Entry, File, Node, Tree, TreePath, compose, content_digest},
 };
 
@@ -28,6 +30,9 @@ fn source() -> Result<Tree, Box<dyn std::error::Error>> {
 #[expect(clippy::print_stdout, reason = "the figures are what this is for")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let sources = BTreeMap::from([("repo".to_owned(), Arc::new(source()?))]);
+    let folder = tempfile::tempdir()?;
+    let maker = ContentMaker::new(SourceCache::new(CacheSettings::new(folder.path(), 1 << 20))?);
+    let contents = maker.until(&|| false);
     let (mut composed, mut digested, mut packed) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let start = SystemTime::now();
@@ -35,7 +40,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for app in 0..APPS {
             let from = format!("@repo/apps/app-{app:04}/**");
             let copy = CopyOperation { from, to: "@artifact/".to_owned(), ..CopyOperation::default() };
-            trees.push(ignore::apply_default(&compose(&sources, &[copy])?).kept);
+            trees.push(ignore::apply_default(&compose(&contents, &sources, &[copy])?).kept);
         }
         composed.push(start.elapsed()?);
         let start = SystemTime::now();

@@ -10,6 +10,7 @@ pub mod hash;
 pub mod http;
 pub mod log;
 pub mod metrics;
+mod quote;
 pub mod run;
 pub mod serving;
 pub mod source;

@@ -188,6 +188,7 @@ fn source_figures(stats: &CacheStats) -> Vec<Figure> {
         counter("weir_source_cache_misses", "Requests for sources that started a download.", stats.misses),
         counter("weir_source_cache_shared", "Requests for sources that joined a running download.", stats.shared),
         counter("weir_source_cache_evictions", "Sources dropped to make room.", stats.evictions),
+        counter("weir_source_archives_unpacked", "Tarballs inside of sources that were unpacked.", stats.archives),
         gauge("weir_source_cache_sources", "Sources in the cache.", stats.sources),
         gauge("weir_source_cache_bytes", "Part of the cache's budget in use.", stats.bytes),
     ]

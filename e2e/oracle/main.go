@@ -1,13 +1,17 @@
-// Command oracle asks Go what glob patterns match and how tar headers look, and prints the answers as vectors for Weir's tests.
+// Command oracle asks Go what glob patterns match, how tar headers look and what merged YAML files are, and prints the answers as vectors
+// for Weir's tests. The test e2e/tests/e2e/oracle.rs says which vectors there are, compares them, and renews them.
 //
-//	go run . segment 600 1 > ../../artifact-server/src/tree/glob/vectors/segment.txt
-//	go run . doublestar 900 1 > ../../artifact-server/src/tree/glob/vectors/doublestar.txt
-//	go run . walk 600 1 > ../../artifact-server/src/tree/glob/vectors/walk.txt
-//	go run . header 250 1 > ../../artifact-server/src/archive/vectors/header.txt
+//	oracle segment|doublestar|walk|find|header|merge <count> <seed>
+//
+// `oracle read` prints what Go reads in YAML files, one quoted file on each line of its input, as JSON.
 //
 // A line of the header vectors is the kind (d, f, or x for executable), the size, the name and the SHA-256 of the header blocks.
 //
-// The walk vectors start with the files of a tree; their lines are a pattern and the paths that it finds there, in order.
+// The walk vectors (io/fs) and the find vectors (doublestar) start with the files of a tree; their lines are a pattern and the paths that it
+// finds there, in order.
+//
+// A line of the merge vectors is a file, another that is merged into it, and the result: `+` with the YAML that Go writes, and the JSON
+// that it reads in it; or `!` with the error.
 //
 // A line is a pattern, then names with the answer in front (`+` matches, `-` does not), separated by blanks; `!` alone says that the
 // pattern is malformed. Bytes other than printable ASCII, blanks and `%` are written as `%xx`; an empty text is `%`.
@@ -23,6 +27,7 @@ import (
 	"math/rand"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"testing/fstest"
@@ -53,22 +58,32 @@ var languages = map[string]language{
 }
 
 func main() {
+	out := bufio.NewWriter(os.Stdout)
+	defer out.Flush()
+	if len(os.Args) == 2 && os.Args[1] == "read" {
+		readYAML(out)
+		return
+	}
 	if len(os.Args) != 4 {
-		fmt.Fprintln(os.Stderr, "usage: oracle segment|doublestar|walk|header <count> <seed>")
+		fmt.Fprintln(os.Stderr, "usage: oracle segment|doublestar|walk|find|header|merge <count> <seed>, or oracle read")
 		os.Exit(2)
 	}
 	count, _ := strconv.Atoi(os.Args[2])
 	seed, _ := strconv.ParseInt(os.Args[3], 10, 64)
 	language, random := languages[os.Args[1]], rand.New(rand.NewSource(seed))
-	out := bufio.NewWriter(os.Stdout)
-	defer out.Flush()
 	fmt.Fprintf(out, "# oracle %s, seed %d\n", os.Args[1], seed)
 	switch os.Args[1] {
 	case "walk":
 		walk(out, random, count)
 		return
+	case "find":
+		find(out, random, count)
+		return
 	case "header":
 		header(out, random, count)
+		return
+	case "merge":
+		mergeVectors(out, random, count)
 		return
 	}
 	for printed := 0; printed < count; {
@@ -124,6 +139,53 @@ func walk(out *bufio.Writer, random *rand.Rand, count int) {
 		}
 		fmt.Fprintln(out)
 	}
+}
+
+// find prints what doublestar finds in a small tree.
+func find(out *bufio.Writer, random *rand.Rand, count int) {
+	files := strings.Fields("a/b/c.tgz a/b/d a/b/.h a/b-c a/é/c.tgz a/[b]/c b/b/b b/c.tgz b.tgz c.tgz .h/c.tgz .h/b/c *a/b {b}/c ] a.tgz/x c/b/a/b/c.tgz")
+	tree := fstest.MapFS{}
+	for _, file := range files {
+		tree[file] = &fstest.MapFile{}
+	}
+	fmt.Fprintln(out, strings.Join(files, " "))
+	pieces := strings.Split("a b c .tgz .h / / / / * * * ** ** ? . .. ./ [ab] [^a] [!b] [ ] \\ { } {a,b} {b,c.tgz} {a/b,b} é - [b]", " ")
+	segments := strings.Split("a a a b b c c.tgz .h * * * ** ** ** *.tgz .* ? [ab] [!a] [a-c]* {a,b} {*.tgz,b} {b/c,c}* {,a} {a,} {a,a} \\b \\[b] \\{b\\} [b] ] é b** **b . .. a/ [ { a]", " ")
+	for printed := 0; printed < count; {
+		pattern := segments[random.Intn(len(segments))]
+		for range random.Intn(4) {
+			pattern += "/" + segments[random.Intn(len(segments))]
+		}
+		if random.Intn(4) == 0 {
+			pattern = text(random, pieces, 7)
+		}
+		found, err := doublestar.Glob(tree, pattern)
+		var walked []string
+		_ = doublestar.GlobWalk(tree, pattern, func(path string, _ fs.DirEntry) error {
+			walked = append(walked, path)
+			return nil
+		})
+		// Glob takes what an alternative has found for directories of the next one, where GlobWalk does not.
+		if err == nil && !sameSet(found, walked) {
+			continue
+		}
+		printed++
+		fmt.Fprint(out, quote(pattern))
+		if err != nil {
+			fmt.Fprint(out, " !")
+		}
+		for _, match := range found {
+			fmt.Fprint(out, " ", quote(match))
+		}
+		fmt.Fprintln(out)
+	}
+}
+
+func sameSet(one, other []string) bool {
+	one, other = slices.Clone(one), slices.Clone(other)
+	slices.Sort(one)
+	slices.Sort(other)
+	return slices.Equal(slices.Compact(one), slices.Compact(other))
 }
 
 // header prints digests of tar headers, mostly for names around the limits of the format.

@@ -18,6 +18,7 @@ pub mod flux;
 pub mod git_server;
 pub mod guard;
 pub mod manifest;
+pub mod oracle;
 pub mod peer;
 pub mod playground;
 pub mod port;

@@ -1,18 +1,14 @@
-//! One artifact: from copy operations to a stored file.
+//! One artifact: from its tree to a stored file.
 
 use std::sync::Arc;
 
-use weir_proto::{ArtifactPath, Failure, Reason};
+use weir_proto::{ArtifactPath, Failure};
 
 use super::{Job, Made, Order, adoption};
 use crate::{
     archive,
     storage::{Put, Record, StorageError, Store, Verdict},
-    tree::{
-        Node, Tree,
-        compose::{Bounds, MAX_ENTRIES, compose_within},
-        digest::content_digest,
-    },
+    tree::{Node, Tree, digest::content_digest},
 };
 
 /// What the copy operations come to, without what the ignore list drops.
@@ -25,17 +21,12 @@ pub(super) struct Composed<'a> {
 
 pub(super) fn make(
     store: &Store,
-    max_bytes: u64,
     job: &Job,
     order: &Order,
+    tree: &Tree,
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Made, Failure> {
-    // Waiting for the artifact may have taken long.
-    store.epochs().check(&job.caller)?;
-    let bounds = Bounds { entries: MAX_ENTRIES, bytes: max_bytes, cancelled };
-    let tree = compose_within(bounds, &job.sources, &order.copy)
-        .map_err(|error| Failure::new(Reason::BuildFailed, error.to_string()))?;
-    let filtered = archive::ignore::apply_default(&tree);
+    let filtered = archive::ignore::apply_default(tree);
     let content = content_digest(&filtered.kept).to_string();
     let (files, ignored) = (count_files(&filtered.kept), filtered.dropped.len() as u64);
     let made =

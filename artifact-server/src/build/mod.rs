@@ -12,11 +12,18 @@ use weir_proto::{Algorithm, ArtifactDir, ArtifactPath, Digest, Failure, Reason};
 use crate::{
     source::{Fetched, Source, SourceCache, SourceRequest},
     storage::{Caller, DirGuard, Record, Store},
-    tree::{Tree, compose::CopyOperation},
+    tree::{
+        Tree,
+        compose::{Bounds, CopyOperation, MAX_ENTRIES, compose_within},
+    },
 };
 
 mod adoption;
 mod artifact;
+mod contents;
+mod merges;
+
+pub use contents::ContentMaker;
 
 /// How many artifacts one worker takes at a time. A thread costs as much as a few small artifacts, and their locks are held together.
 pub const BATCH: usize = 32;
@@ -25,6 +32,7 @@ pub const BATCH: usize = 32;
 pub struct Builder {
     store: Arc<Store>,
     sources: SourceCache,
+    contents: ContentMaker,
     workers: Arc<Semaphore>,
     settings: Settings,
 }
@@ -91,7 +99,8 @@ pub struct Turn {
 impl Builder {
     /// A builder over a store and its sources.
     pub fn new(store: Arc<Store>, sources: SourceCache, settings: Settings) -> Self {
-        Self { store, sources, workers: Arc::new(Semaphore::new(settings.width)), settings }
+        let workers = Arc::new(Semaphore::new(settings.width));
+        Self { store, contents: ContentMaker::new(sources.clone()), sources, workers, settings }
     }
 
     /// How many workers there are.
@@ -126,7 +135,12 @@ impl Builder {
 
     /// Makes one artifact. Blocks. The caller holds a [`Turn`] for it. When `cancelled` says so before anything is published, nothing is left.
     pub fn make(&self, job: &Job, order: &Order, cancelled: &dyn Fn() -> bool) -> Result<Made, Failure> {
-        artifact::make(&self.store, self.settings.max_bytes, job, order, cancelled)
+        // Waiting for the artifact may have taken long.
+        self.store.epochs().check(&job.caller)?;
+        let contents = self.contents.until(cancelled);
+        let bounds = Bounds { entries: MAX_ENTRIES, bytes: self.settings.max_bytes, cancelled };
+        let tree = compose_within(bounds, &contents, &job.sources, &order.copy)?;
+        artifact::make(&self.store, job, order, &tree, cancelled)
     }
 }
 

@@ -1,19 +1,15 @@
 //! Which tar entries become part of a source.
 
-use super::{
-    Limits, SourceError,
-    member::Member,
-    name::{self, quoted},
-};
-use crate::tree::TreePath;
+use super::{Limits, SourceError, member::Member, name};
+use crate::{quote::quoted, tree::TreePath};
 
 /// What becomes of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Admitted {
     /// The root itself: there is nothing to add.
     Nothing,
-    /// A symbolic link. Flux leaves them out of sources.
-    SkippedLink,
+    /// A symbolic link. Flux leaves them out of sources, and refuses them in tarballs inside of sources.
+    Link,
     /// A directory.
     Directory(TreePath),
     /// A regular file; its content follows.
@@ -64,7 +60,7 @@ pub(super) fn admit(member: &Member, limits: &Limits) -> Result<Admitted, Source
             let target = target.ok_or_else(|| name::invalid(&member.link))?;
             Admitted::HardLink { path: file(path)?, target }
         }
-        b'2' => Admitted::SkippedLink,
+        b'2' => Admitted::Link,
         b'5' => path.map_or(Admitted::Nothing, Admitted::Directory),
         b'3' => return Err(unsupported(member, "character device")),
         b'4' => return Err(unsupported(member, "block device")),

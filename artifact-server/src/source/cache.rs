@@ -13,6 +13,7 @@ use weir_proto::Digest;
 
 use super::{
     Fetched, Limits, Pace, Roots, Source, SourceError, SourceRequest, Waits,
+    archive::Archives,
     fetch::{Fetcher, Target, resolve},
     flights::{Flight, Flights, Landed, Lane},
     retry::{Failed, with_retries},
@@ -85,16 +86,19 @@ pub struct CacheStats {
     pub entries: u64,
     /// Downloads running now.
     pub in_flight: u64,
+    /// Tarballs inside of sources that were unpacked.
+    pub archives: u64,
 }
 
 /// Sources by digest. Cloning it is cheap and shares the cache.
 #[derive(Clone, Debug)]
-pub struct SourceCache(Arc<Inner>);
+pub struct SourceCache(pub(super) Arc<Inner>);
 
 #[derive(Debug)]
-struct Inner {
-    shelf: Arc<Shelf>,
-    fetcher: Fetcher,
+pub(super) struct Inner {
+    pub(super) shelf: Arc<Shelf>,
+    pub(super) fetcher: Fetcher,
+    pub(super) archives: Archives,
     http_retry: u32,
     waits: Waits,
     flights: Mutex<Flights>,
@@ -123,6 +127,7 @@ impl SourceCache {
         Ok(Self(Arc::new(Inner {
             shelf: Shelf::new(settings.max_bytes, settings.max_entries),
             fetcher: Fetcher::new(&settings)?,
+            archives: Archives::default(),
             http_retry: settings.http_retry,
             waits: settings.waits,
             flights: Mutex::default(),
@@ -171,13 +176,14 @@ impl SourceCache {
             bytes,
             entries,
             in_flight,
+            archives: inner.archives.unpacked(),
         }
     }
 
     /// Decides under one lock, so that nothing is downloaded that is kept or on its way.
     fn way(&self, target: &Target) -> Way {
         let mut flights = self.0.flights.lock();
-        if let Some(source) = self.0.shelf.get(&target.digest) {
+        if let Some(source) = self.0.shelf.get(&target.key()) {
             return Way::Kept(source);
         }
         match flights.find(target) {
@@ -195,7 +201,7 @@ impl Inner {
         let tries = with_retries(what, target.retries, self.waits, || self.attempt(&target, &lane, &began));
         let elsewhere = async {
             lane.arrived().await;
-            match self.shelf.get(&target.digest) {
+            match self.shelf.get(&target.key()) {
                 Some(source) => source,
                 // It is evicted already: back to the own tries.
                 None => std::future::pending().await,
@@ -225,7 +231,7 @@ impl Inner {
                 lane.enter().await
             }
         };
-        if let Some(source) = self.shelf.get(&target.digest) {
+        if let Some(source) = self.shelf.get(&target.key()) {
             return Ok((source, false));
         }
         if first {
@@ -233,7 +239,7 @@ impl Inner {
         }
         let source = Arc::new(self.fetcher.attempt(target, &self.shelf).await?);
         self.downloads.fetch_add(1, Relaxed);
-        self.shelf.put(target.digest.clone(), Arc::clone(&source));
+        self.shelf.put(target.key(), Arc::clone(&source));
         lane.announce();
         Ok((source, true))
     }

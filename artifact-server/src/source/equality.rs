@@ -12,9 +12,11 @@ use super::{
     Limits, SourceError,
     admission::{Admitted, admit},
     member::{Member, Members, StreamError},
-    name::quoted,
 };
-use crate::tree::{Entry, File, Node, Tree};
+use crate::{
+    quote::quoted,
+    tree::{Entry, File, Node, Tree},
+};
 
 /// Bytes read, and bytes decoded, at once.
 const BUFFER: usize = 64 * 1024;

@@ -38,6 +38,9 @@ pub enum SourceError {
     /// The cache's own folder can not be read or written.
     #[error("source cache failed: {0}")]
     Storage(String),
+    /// Nobody waits for it any more.
+    #[error("the call was cancelled")]
+    Cancelled,
 }
 
 impl SourceError {
@@ -46,6 +49,14 @@ impl SourceError {
         match error.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::Full(error.to_string()),
             _ => Self::Storage(error.to_string()),
+        }
+    }
+
+    /// The error of a tarball inside of a source, which users see behind the name of that tarball.
+    pub(crate) fn of_archive(self) -> Failure {
+        match self {
+            Self::Refused(text) | Self::TooLarge(text) => Failure::new(Reason::BuildFailed, text),
+            other => other.into(),
         }
     }
 }
@@ -62,6 +73,7 @@ impl From<SourceError> for Failure {
             SourceError::Busy => Reason::CacheBusy,
             SourceError::Full(_) => Reason::StorageFull,
             SourceError::Storage(_) => Reason::StorageFailed,
+            SourceError::Cancelled => Reason::ShuttingDown,
         };
         Self::new(reason, error.to_string())
     }

@@ -17,9 +17,10 @@ use weir_proto::Digest;
 use super::{
     CacheSettings, Limits, Roots, Source, SourceError,
     feed::pipe,
+    limits::Rules,
     pace::{Pace, Watched},
     retry::{Failed, Verdict, judge, retry_after},
-    shelf::Shelf,
+    shelf::{Key, Shelf},
     unpack::unpack,
 };
 use crate::hash::Hasher;
@@ -35,8 +36,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 pub(super) struct Fetcher {
     client: reqwest::Client,
     roots: Roots,
-    folder: PathBuf,
-    limits: Limits,
+    pub(super) folder: PathBuf,
+    pub(super) limits: Limits,
     pace: Pace,
     /// One for each download that may run. Waiting for one is safe: a download that runs waits for nobody's source.
     turns: Semaphore,
@@ -48,6 +49,13 @@ pub(super) struct Target {
     pub(super) url: Url,
     pub(super) digest: Digest,
     pub(super) retries: u32,
+}
+
+impl Target {
+    /// What it is on the shelf.
+    pub(super) fn key(&self) -> Key {
+        Key::Source(self.digest.clone())
+    }
 }
 
 impl Fetcher {
@@ -114,7 +122,7 @@ impl Fetcher {
         self.check_size(response.content_length().unwrap_or_default())?;
         let (sender, feed) = pipe();
         let (folder, limits, charge) = (self.folder.clone(), self.limits, shelf.charge());
-        let task = tokio::task::spawn_blocking(move || unpack(feed, &folder, &limits, charge));
+        let task = tokio::task::spawn_blocking(move || unpack(feed, &folder, &Rules::source(limits), charge));
         let mut unpacking = Unpacking::Running(sender, task);
         let (mut hash, mut size) = (Hasher::new(digest.algorithm()), 0);
         let mut body = response.bytes_stream();

@@ -5,6 +5,9 @@ use super::SourceError;
 /// Directories that an entry may lie in, one inside the other. Deeper trees are refused.
 pub const MAX_DEPTH: usize = 256;
 
+/// Most bytes that the entries of a tarball inside of a source may have together, as Flux has it.
+pub const MAX_ARCHIVE: u64 = 100 * 1024 * 1024;
+
 /// Upper bounds for one source. They keep a hostile tarball from filling memory or disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -20,6 +23,28 @@ pub struct Limits {
     pub path_bytes: usize,
     /// Length of one component of a path in bytes. 255 is what Linux takes.
     pub name_bytes: usize,
+}
+
+/// By what rules a tarball is unpacked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    pub(super) limits: Limits,
+    /// Whether symbolic links are left out. Else they are refused.
+    pub(super) skips_links: bool,
+    /// Most bytes that the sizes of all entries may add up to.
+    pub(super) sizes: u64,
+}
+
+impl Rules {
+    /// For sources.
+    pub(super) fn source(limits: Limits) -> Self {
+        Self { limits, skips_links: true, sizes: u64::MAX }
+    }
+
+    /// For tarballs that lie in a source.
+    pub(super) fn archive(limits: Limits) -> Self {
+        Self { limits, skips_links: false, sizes: MAX_ARCHIVE }
+    }
 }
 
 impl Limits {

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use crate::tree::Tree;
 
 mod admission;
+mod archive;
 mod cache;
 #[cfg(test)]
-mod corpus;
+pub(crate) mod corpus;
 mod equality;
 mod error;
 mod feed;
@@ -32,7 +33,7 @@ mod unpack;
 pub use cache::{CacheSettings, CacheStats, SourceCache};
 pub use equality::{Difference, compare};
 pub use error::SourceError;
-pub use limits::{Limits, MAX_DEPTH};
+pub use limits::{Limits, MAX_ARCHIVE, MAX_DEPTH};
 pub use pace::Pace;
 pub use retry::Waits;
 pub use roots::Roots;

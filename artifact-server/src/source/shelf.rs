@@ -1,4 +1,4 @@
-//! The shelf: verified sources that are kept, and the budget that all sources share.
+//! The shelf: verified sources and unpacked tarballs that are kept, and the budget that all of them share.
 
 use std::{
     collections::HashMap,
@@ -18,6 +18,15 @@ use crate::tree::Entry;
 /// What an index entry takes in memory besides its path: itself, and the allocation of the path.
 const ENTRY_BYTES: u64 = size_of::<Entry>() as u64 + 32;
 
+/// What is kept on the shelf. Tarballs inside of sources are unpacked by other rules than sources, so a digest alone does not say it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Key {
+    /// A source.
+    Source(Digest),
+    /// A tarball that lies in a source, by the SHA-256 of its bytes.
+    Archive([u8; 32]),
+}
+
 /// Sources by digest under a budget of bytes and entries. Sources that are still being unpacked count too.
 #[derive(Debug)]
 pub(super) struct Shelf {
@@ -31,7 +40,7 @@ pub(super) struct Shelf {
 
 #[derive(Debug, Default)]
 struct Residents {
-    by_digest: HashMap<Digest, Resident>,
+    by_key: HashMap<Key, Resident>,
     /// Counts uses, so that the least recent is known without a clock.
     uses: u64,
 }
@@ -56,21 +65,21 @@ impl Shelf {
     }
 
     /// Takes a source in use. Holding it pins it.
-    pub(super) fn get(&self, digest: &Digest) -> Option<Arc<Source>> {
+    pub(super) fn get(&self, key: &Key) -> Option<Arc<Source>> {
         let mut residents = self.residents.lock();
         residents.uses += 1;
         let now = residents.uses;
-        let resident = residents.by_digest.get_mut(digest)?;
+        let resident = residents.by_key.get_mut(key)?;
         resident.last_use = now;
         Some(Arc::clone(&resident.source))
     }
 
     /// Keeps a source whose digest has been checked.
-    pub(super) fn put(&self, digest: Digest, source: Arc<Source>) {
+    pub(super) fn put(&self, key: Key, source: Arc<Source>) {
         let mut residents = self.residents.lock();
         residents.uses += 1;
         let last_use = residents.uses;
-        let before = residents.by_digest.insert(digest, Resident { source, last_use });
+        let before = residents.by_key.insert(key, Resident { source, last_use });
         drop(residents);
         drop(before);
     }
@@ -82,7 +91,7 @@ impl Shelf {
 
     /// Bytes and entries in use, kept sources, evictions so far.
     pub(super) fn figures(&self) -> (u64, u64, u64, u64) {
-        let kept = self.residents.lock().by_digest.len() as u64;
+        let kept = self.residents.lock().by_key.keys().filter(|key| matches!(key, Key::Source(_))).count() as u64;
         (self.used_bytes.load(Relaxed), self.used_entries.load(Relaxed), kept, self.evictions.load(Relaxed))
     }
 
@@ -100,16 +109,16 @@ impl Shelf {
     /// Lets go of the source that was used least recently and that nobody holds. False when there is none.
     fn evict(&self) -> bool {
         let mut residents = self.residents.lock();
-        let idle = residents.by_digest.iter().filter(|(_, resident)| !resident.source.is_pinned());
-        let Some(digest) = idle.min_by_key(|(_, resident)| resident.last_use).map(|(digest, _)| digest.clone()) else {
+        let idle = residents.by_key.iter().filter(|(_, resident)| !resident.source.is_pinned());
+        let Some(key) = idle.min_by_key(|(_, resident)| resident.last_use).map(|(key, _)| key.clone()) else {
             return false;
         };
-        let evicted = residents.by_digest.remove(&digest);
+        let evicted = residents.by_key.remove(&key);
         drop(residents);
         // Only now: giving its share back must not wait for the lock that this held.
         drop(evicted);
         self.evictions.fetch_add(1, Relaxed);
-        tracing::debug!(%digest, "evicted a source from the cache");
+        tracing::debug!(?key, "evicted a source from the cache");
         true
     }
 }

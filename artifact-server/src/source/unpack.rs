@@ -11,14 +11,17 @@ use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Limits, Source, SourceError, SourceSummary,
+    Source, SourceError, SourceSummary,
     admission::{Admitted, admit},
+    limits::Rules,
     member::{Member, Members, StreamError},
-    name::quoted,
     shelf::Charge,
     spool::{Spool, Writer},
 };
-use crate::tree::{Content, Entry, File, Node, Tree, TreePath};
+use crate::{
+    quote::quoted,
+    tree::{Content, Entry, File, Node, Tree, TreePath},
+};
 
 /// Bytes decoded at once.
 const BUFFER: usize = 128 * 1024;
@@ -26,16 +29,28 @@ const BUFFER: usize = 128 * 1024;
 /// Reads a gzip-compressed tar from `input` into a spool in `folder`. What lies behind the end marker of the tar is not read, as
 /// in Flux. The caller must not hand the source out before it has checked the digest of the input.
 pub(super) fn unpack(
-    input: impl BufRead,
+    mut input: impl BufRead,
     folder: &Path,
-    limits: &Limits,
+    rules: &Rules,
     charge: Charge,
 ) -> Result<Source, SourceError> {
+    let limits = &rules.limits;
+    if input.fill_buf().map_err(|error| stream_error(error.into(), b""))?.is_empty() {
+        return Err(SourceError::Refused("requires gzip-compressed body: EOF".to_owned()));
+    }
     let gunzip = Gunzip { decoder: MultiGzDecoder::new(input), decoded: 0, max: limits.uncompressed_bytes };
     let mut members = Members::new(BufReader::with_capacity(BUFFER, gunzip));
     let (spool, writer) = Writer::create(folder, charge).map_err(|error| SourceError::storage(&error))?;
-    let mut index =
-        Index { spool, writer, limits, places: HashMap::new(), entries: Vec::new(), bytes: 0, skipped_links: 0 };
+    let mut index = Index {
+        spool,
+        writer,
+        rules,
+        places: HashMap::new(),
+        entries: Vec::new(),
+        sizes: 0,
+        bytes: 0,
+        skipped_links: 0,
+    };
     let (mut count, mut last) = (0, Vec::new());
     while let Some(member) = members.next().map_err(|error| about(stream_error(error, &last), &last))? {
         count += 1;
@@ -52,10 +67,12 @@ pub(super) fn unpack(
 struct Index<'a> {
     spool: Arc<Spool>,
     writer: Writer,
-    limits: &'a Limits,
+    rules: &'a Rules,
     /// Where a path is in `entries`.
     places: HashMap<TreePath, usize>,
     entries: Vec<Entry>,
+    /// Sum of the sizes of all entries.
+    sizes: u64,
     /// Sum of the sizes of all files as they come, hard links too.
     bytes: u64,
     skipped_links: u64,
@@ -63,11 +80,18 @@ struct Index<'a> {
 
 impl Index<'_> {
     fn add<R: BufRead>(&mut self, members: &mut Members<R>, member: &Member) -> Result<(), SourceError> {
-        match admit(member, self.limits)? {
+        self.count_size(member)?;
+        match admit(member, &self.rules.limits)? {
             Admitted::Nothing => Ok(()),
-            Admitted::SkippedLink => {
+            Admitted::Link if self.rules.skips_links => {
                 self.skipped_links += 1;
                 Ok(())
+            }
+            Admitted::Link => {
+                let name = String::from_utf8_lossy(&member.name);
+                Err(SourceError::Refused(format!(
+                    "tar file entry {name} is a symlink, which is not allowed in this context"
+                )))
             }
             Admitted::Directory(path) => self.place(path, Node::Directory, member),
             Admitted::File { path, executable } => {
@@ -91,10 +115,21 @@ impl Index<'_> {
         }
     }
 
+    /// Counts the size of an entry, before anything else is looked at.
+    fn count_size(&mut self, member: &Member) -> Result<(), SourceError> {
+        let most = self.rules.sizes;
+        self.sizes = self.sizes.saturating_add(member.size);
+        if self.sizes <= most {
+            return Ok(());
+        }
+        let name = quoted(&member.name);
+        Err(SourceError::Refused(format!("tar {name} is bigger than max archive size of {most} bytes")))
+    }
+
     /// Counts the size of a file. A hard link counts as the file that it names: it takes no room here, but it does in every artifact.
     fn count(&mut self, size: u64) -> Result<(), SourceError> {
         self.bytes = self.bytes.saturating_add(size);
-        let max = self.limits.uncompressed_bytes;
+        let max = self.rules.limits.uncompressed_bytes;
         if self.bytes <= max {
             return Ok(());
         }
@@ -166,7 +201,7 @@ impl Index<'_> {
     }
 
     fn push(&mut self, path: TreePath, node: Node) -> Result<(), SourceError> {
-        self.limits.check_entries(self.entries.len() as u64 + 1)?;
+        self.rules.limits.check_entries(self.entries.len() as u64 + 1)?;
         self.spool.charge.grow_index(path.as_bytes().len())?;
         self.places.insert(path.clone(), self.entries.len());
         self.entries.push(Entry { path, node });
@@ -213,6 +248,16 @@ fn stream_error(error: StreamError, last: &[u8]) -> SourceError {
     SourceError::Refused(format!("tar error: {error} ({place})"))
 }
 
+/// What Go says of a body that does not even begin like gzip. An error of the reader below stays what it is.
+fn not_gzip(error: io::Error) -> io::Error {
+    let cause = match error.kind() {
+        io::ErrorKind::UnexpectedEof => "unexpected EOF",
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => "gzip: invalid header",
+        _ => return error,
+    };
+    io::Error::other(SourceError::Refused(format!("requires gzip-compressed body: {cause}")))
+}
+
 /// Decompresses all members of a gzip stream, up to a limit.
 struct Gunzip<R> {
     decoder: MultiGzDecoder<R>,
@@ -224,7 +269,7 @@ impl<R: BufRead> Read for Gunzip<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = match self.decoder.read(buffer) {
             Err(error) if self.decoded == 0 && self.decoder.header().is_none() => {
-                return Err(io::Error::other(SourceError::Refused(format!("requires gzip-compressed body: {error}"))));
+                return Err(not_gzip(error));
             }
             other => other?,
         };

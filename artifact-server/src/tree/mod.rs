@@ -6,7 +6,7 @@
 //!
 //! This module and its children do no I/O; file contents are handles that other modules read.
 
-use std::{fmt, ops::Range, sync::Arc};
+use std::{any::Any, fmt, io, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 
@@ -15,24 +15,40 @@ pub mod compose;
 pub mod digest;
 mod glob;
 mod path;
+pub mod yaml;
 
-pub use compose::{ComposeError, CopyOperation, Strategy, compose};
+pub use compose::{ComposeError, Contents, CopyOperation, Strategy, compose};
 pub use digest::{ContentDigest, content_digest};
 pub use path::{PathError, TreePath};
 
 /// Somewhere that file contents can be read from, e.g. the spool of a source. It stays readable while it is held.
-pub trait ReadAt: Send + Sync {
+pub trait ReadAt: Any + Send + Sync {
     /// Fills `buffer` from `offset`; fails when the bytes are not there.
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()>;
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 }
 
 /// Where the bytes of a file lie. Holding it keeps them: a source that is in use is not evicted.
 #[derive(Clone)]
 pub enum Content {
-    /// In memory, for files made during composition.
+    /// In memory.
     Inline(Bytes),
-    /// In a spool, from this offset on.
+    /// In a spool, from this offset on, or in something else that gives them.
     Spooled(Arc<dyn ReadAt>, u64),
+}
+
+impl Content {
+    /// Fills `buffer` from `offset` of the content; fails when the bytes are not there.
+    pub fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        match self {
+            Self::Inline(bytes) => {
+                let start = usize::try_from(offset).unwrap_or(usize::MAX);
+                let end = start.saturating_add(buffer.len());
+                buffer.copy_from_slice(bytes.get(start..end).ok_or(io::ErrorKind::UnexpectedEof)?);
+                Ok(())
+            }
+            Self::Spooled(spool, start) => spool.read_exact_at(buffer, start.saturating_add(offset)),
+        }
+    }
 }
 
 impl fmt::Debug for Content {
@@ -55,6 +71,18 @@ pub struct File {
     pub sha256: [u8; 32],
     /// Where the content lies; not part of the tree's identity.
     pub content: Content,
+}
+
+impl File {
+    /// All of its bytes, in memory: only for files that are small by some limit.
+    pub fn read(&self) -> io::Result<Bytes> {
+        if let Content::Inline(bytes) = &self.content {
+            return Ok(bytes.clone());
+        }
+        let mut bytes = vec![0; usize::try_from(self.size).map_err(io::Error::other)?];
+        self.content.read_exact_at(&mut bytes, 0)?;
+        Ok(bytes.into())
+    }
 }
 
 impl PartialEq for File {
@@ -183,6 +211,18 @@ fn missing_parents(entries: &[Entry]) -> Vec<TreePath> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is a file and can not contain other entries")]
 pub struct TreeConflict(pub TreePath);
+
+#[cfg(test)]
+/// Undoes the quoting of the vector files: `%xx` is a byte, `%` alone the empty text.
+fn unquote(text: &str) -> Vec<u8> {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts.filter(|part| !part.is_empty()) {
+        bytes.push(u8::from_str_radix(&part[..2], 16).unwrap());
+        bytes.extend(&part.as_bytes()[2..]);
+    }
+    bytes
+}
 
 #[cfg(test)]
 mod tests {

@@ -8,7 +8,7 @@ use weir_proto::v1::{Artifact, BuildArtifact, ListRequest, Source, VerifyRequest
 
 use crate::{
     builds::{artifact, build, build_new, header},
-    process::{Place, Server},
+    process::{Place, Server, get},
     sources::Sources,
 };
 
@@ -97,7 +97,7 @@ async fn a_file_of_source_watcher_keeps_name_digest_and_revision() {
         assert_eq!((&now.path, &now.digest), (&path, &digest));
         assert_eq!(now.revision, format!("latest@{digest}"));
         assert_eq!(now.size, i64::try_from(bytes.len()).unwrap());
-        let served = reqwest::get(format!("http://{address}/{path}")).await.unwrap().bytes().await.unwrap();
+        let served = get(format!("http://{address}/{path}")).await.unwrap().bytes().await.unwrap();
         assert_eq!(served, bytes);
         let request = VerifyRequest { path: path.clone(), digest: digest.clone() };
         assert_eq!(server.storage().verify(request).await.unwrap().into_inner().verdict, 1);

@@ -89,7 +89,7 @@ async fn bodies() {
         (
             "§10.10 not gzip",
             &b"<html><body>not a tarball</body>"[..],
-            "failed to extract archive (check whether file size exceeds max download size): requires gzip-compressed body: invalid gzip header",
+            "failed to extract archive (check whether file size exceeds max download size): requires gzip-compressed body: gzip: invalid header",
         ),
         (
             "faults 30 cut off",

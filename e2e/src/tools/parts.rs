@@ -19,6 +19,8 @@ pub enum Part {
     Grpcurl,
     /// The Go artifact SDK as a peer (`e2e/peer`).
     Peer,
+    /// Go's own answers about globs, archives and YAML (`e2e/oracle`).
+    Oracle,
 }
 
 /// What is known of a part.
@@ -46,7 +48,7 @@ const STRIPPED: &str = "-s -w";
 
 impl Part {
     /// Every part.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Etcd,
         Self::KubeApiserver,
         Self::SourceController,
@@ -54,6 +56,7 @@ impl Part {
         Self::HelmController,
         Self::Grpcurl,
         Self::Peer,
+        Self::Oracle,
     ];
 
     /// File name of the program.
@@ -100,16 +103,15 @@ impl Part {
                 link: STRIPPED,
                 minutes: "half a minute",
             },
-            Self::Peer => Recipe {
-                name: "peer",
-                module: "peer",
-                package: ".",
-                definitions: None,
-                link: STRIPPED,
-                minutes: "half a minute",
-            },
+            Self::Peer => own("peer"),
+            Self::Oracle => own("oracle"),
         }
     }
+}
+
+/// A program whose module lies in a folder of its name.
+fn own(name: &'static str) -> Recipe {
+    Recipe { name, module: name, package: ".", definitions: None, link: STRIPPED, minutes: "half a minute" }
 }
 
 /// A Flux controller: its program and its resource definitions share a module.

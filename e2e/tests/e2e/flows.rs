@@ -7,6 +7,8 @@ use weir_e2e::resources::{Kind, artifact, artifact_generator, config_map_yaml, h
 use weir_e2e::scene::Scene;
 use weir_e2e::weir::Weir;
 
+use crate::reconcile::{message, reason};
+
 /// A folder of the repository becomes an artifact that kustomize-controller applies.
 pub(crate) async fn first_commit_is_applied(scene: Scene) -> Result<()> {
     let _weir = Weir::start(&scene).await?;
@@ -42,6 +44,86 @@ pub(crate) async fn composed_chart_is_released(scene: Scene) -> Result<()> {
     scene.config_map("from-chart", "stage", "production").await?;
     scene.ready(Kind::HelmRelease, "app").await?;
     Ok(())
+}
+
+/// Shows two values of a chart: one that production changes, and one that it leaves alone.
+const TWO_VALUES: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: from-chart\ndata:\n  \
+    stage: {{ .Values.stage | quote }}\n  mode: {{ .Values.defaults.mode | quote }}\n  port: {{ .Values.defaults.port | quote }}\n";
+const CHART: &str = "apiVersion: v2\nname: app\nversion: 0.1.0\n";
+const VALUES: &str = "# The chart's own.\nstage: none\ndefaults:\n  mode: 0755\n  port: 80\n";
+const PRODUCTION: &str = "stage: production\ndefaults: {port: 8080}\n";
+
+/// Values that are merged into a chart's own reach its templates, and so do those that they leave alone.
+pub(crate) async fn merged_values_are_released(scene: Scene) -> Result<()> {
+    let _weir = Weir::start(&scene).await?;
+    let files = [
+        ("chart/Chart.yaml", CHART),
+        ("chart/values.yaml", VALUES),
+        ("chart/templates/map.yaml", TWO_VALUES),
+        ("production.yaml", PRODUCTION),
+    ];
+    let repository = scene.repository("app", &files).await?;
+    let copies = [("@repo/chart", "@artifact/"), ("@repo/production.yaml", "@artifact/chart/values.yaml")];
+    let mut artifact = artifact("app", &copies);
+    artifact["copy"][1]["strategy"] = json!("Merge");
+    scene.apply(artifact_generator("app", "app", json!([artifact]))).await?;
+    scene.apply(helm_release("app", "app")).await?;
+    for (key, value) in [("stage", "production"), ("mode", "493"), ("port", "8080")] {
+        scene.config_map("from-chart", key, value).await?;
+    }
+    scene.ready(Kind::HelmRelease, "app").await?;
+
+    // What can not be merged says so, and where; what is released stays.
+    scene.push("app", &repository, &[("production.yaml", "stage: a: b\n")]).await?;
+    let expected = "app build failed: failed to apply copy operations: failed to apply copy operation from '@repo/production.yaml' to \
+        '@artifact/chart/values.yaml': cannot unmarshal YAML document: error converting YAML to JSON: yaml: \
+        mapping values are not allowed in this context (file 'production.yaml' of source 'repo')";
+    let failed = reason(&scene, "app", "BuildFailed").await?;
+    ensure!(message(&failed) == expected, "the message is {:?}", message(&failed));
+    scene.ready(Kind::ExternalArtifact, "app").await?;
+    Ok(())
+}
+
+/// A packed chart in the repository is unpacked and released, with values merged into its own.
+pub(crate) async fn extracted_chart_is_released(scene: Scene) -> Result<()> {
+    let _weir = Weir::start(&scene).await?;
+    let repository = scene.repository("app", &[("production.yaml", PRODUCTION)]).await?;
+    let folder = scene.stage.run.folder(&format!("{}-chart", scene.namespace))?;
+    let files = [("app/Chart.yaml", CHART), ("app/values.yaml", VALUES), ("app/templates/map.yaml", TWO_VALUES)];
+    std::fs::create_dir(folder.join("charts"))?;
+    std::fs::write(folder.join("charts/app-0.1.0.tgz"), packed(&files)?)?;
+    let commit = repository.commit_folder("Add a chart", &folder).await?;
+    scene.reconcile(Kind::GitRepository, "app").await?;
+    scene.fetched("app", &commit).await?;
+
+    let copies = [("@repo/charts/**/*.tgz", "@artifact/"), ("@repo/production.yaml", "@artifact/app/values.yaml")];
+    let mut artifact = artifact("app", &copies);
+    artifact["copy"][0]["strategy"] = json!("Extract");
+    artifact["copy"][1]["strategy"] = json!("Merge");
+    scene.apply(artifact_generator("app", "app", json!([artifact]))).await?;
+    let published = scene.ready(Kind::ExternalArtifact, "app").await?;
+    let expected = [".", "app", "app/Chart.yaml", "app/templates", "app/templates/map.yaml", "app/values.yaml"];
+    let found = names(&scene.download(&published).await?)?;
+    ensure!(found == expected, "the artifact holds {found:?}");
+    scene.apply(helm_release("app", "app")).await?;
+    for (key, value) in [("stage", "production"), ("mode", "493"), ("port", "8080")] {
+        scene.config_map("from-chart", key, value).await?;
+    }
+    scene.ready(Kind::HelmRelease, "app").await?;
+    Ok(())
+}
+
+/// A tarball as `helm package` makes it.
+fn packed(files: &[(&str, &str)]) -> Result<Vec<u8>> {
+    let gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    let mut tar = tar::Builder::new(gzip);
+    for (path, content) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, path, content.as_bytes())?;
+    }
+    Ok(tar.into_inner()?.finish()?)
 }
 
 /// A second commit changes the affected artifact only, and reaches the cluster.

@@ -15,6 +15,7 @@ mod harness;
 mod manifests;
 mod missing_definition;
 mod names;
+mod oracle;
 mod peer;
 mod rbac;
 mod reconcile;
@@ -92,6 +93,10 @@ fn add_all(suite: &mut Suite) {
             two_generators_at_once_do_not_share_one,
         },
         missing_definition::{is_named_and_waited_for},
+        oracle::{
+            go_reads_what_weir_merges,
+            recorded_answers_are_still_given,
+        },
         peer::{
             random_folders_give_the_same_tar,
         },
@@ -136,6 +141,8 @@ fn add_all(suite: &mut Suite) {
         flows::{
             first_commit_is_applied,
             composed_chart_is_released,
+            extracted_chart_is_released,
+            merged_values_are_released,
             second_commit_changes_only_the_affected,
             deleted_generator_leaves_nothing,
         },

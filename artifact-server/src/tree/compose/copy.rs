@@ -1,14 +1,18 @@
 //! One copy operation: which files of the source go where.
 
 use super::{
-    CopyError,
+    ContentError, Contents, CopyError, Strategy,
     exclude::Excludes,
     operation::{Clean, Destination, ESCAPES, INVALID, NOT_A_DIRECTORY, clean},
     stage::Stage,
 };
 use crate::tree::{
-    Node, Tree, TreePath,
-    glob::{self, BadPattern},
+    File, Node, Tree, TreePath,
+    glob::{
+        self, BadPattern,
+        doublestar::{self, FindError, PatternError},
+    },
+    yaml::MergeError,
 };
 
 /// One operation at work.
@@ -18,6 +22,8 @@ pub(super) struct Copy<'a, 'bounds> {
     pub(super) to: Destination<'a>,
     pub(super) excludes: Excludes,
     pub(super) stage: &'a mut Stage<'bounds>,
+    pub(super) contents: &'a dyn Contents,
+    pub(super) strategy: Strategy,
 }
 
 impl Copy<'_, '_> {
@@ -36,12 +42,17 @@ impl Copy<'_, '_> {
             Clean::Outside(_) => return Err(CopyError::Stat(shown(), ESCAPES)),
             Clean::Invalid(_) => return Err(CopyError::Stat(shown(), INVALID)),
         };
+        let extract = self.strategy == Strategy::Extract;
         let Some(path) = path else {
+            if extract {
+                return Err(CopyError::ExtractDirectory(shown()));
+            }
             self.excludes.select(None);
             let to = self.to.join(b"")?;
             return self.directory(None, to);
         };
         match self.source.get(path) {
+            Some(Node::Directory) if extract => Err(CopyError::ExtractDirectory(shown())),
             Some(Node::Directory) => {
                 self.excludes.select(Some(path.as_bytes()));
                 let to = self.to.join(path.base())?;
@@ -51,6 +62,9 @@ impl Copy<'_, '_> {
                 self.excludes.select(None);
                 if self.excludes.matches(path) {
                     return Ok(());
+                }
+                if extract {
+                    return self.extract_named(path);
                 }
                 let into = self.to.ends_with_slash() || self.is_directory_in_stage()?;
                 let to = self.to.join(if into { path.base() } else { b"" })?;
@@ -73,7 +87,7 @@ impl Copy<'_, '_> {
 
     /// A pattern: each match goes to its place, see [`glob_destination`].
     fn glob(&mut self, pattern: &str) -> Result<(), CopyError> {
-        let found = glob::find(self.source, pattern).map_err(|BadPattern| CopyError::BadGlob(pattern.to_owned()))?;
+        let found = self.find(pattern)?;
         let (text, alias) = (pattern.to_owned(), self.alias.to_owned());
         if found.is_empty() {
             return Err(CopyError::NoMatch { pattern: text, alias });
@@ -89,6 +103,9 @@ impl Copy<'_, '_> {
         if matches.is_empty() {
             return Err(CopyError::AllExcluded { pattern: text, alias });
         }
+        if self.strategy == Strategy::Extract {
+            return self.extract_matches(&matches);
+        }
         for path in &matches {
             self.stage.step()?;
             let to = glob_destination(pattern, path);
@@ -99,6 +116,18 @@ impl Copy<'_, '_> {
             })?;
         }
         Ok(())
+    }
+
+    /// What a pattern finds. The two languages of patterns differ in `**` and `{a,b}`, which only Extract has here.
+    fn find(&mut self, pattern: &str) -> Result<Vec<TreePath>, CopyError> {
+        let bad = |error| CopyError::BadGlob(pattern.to_owned(), error);
+        if self.strategy != Strategy::Extract {
+            return glob::find(self.source, pattern).map_err(|BadPattern| bad(PatternError::Syntax));
+        }
+        doublestar::find(self.source, pattern, &mut || self.stage.step()).map_err(|error| match error {
+            FindError::Pattern(error) => bad(error),
+            FindError::Step(error) => error,
+        })
     }
 
     fn copy_match(&mut self, path: &TreePath, to: &[u8]) -> Result<(), CopyError> {
@@ -141,7 +170,28 @@ impl Copy<'_, '_> {
         };
         // A file cannot take the place of the root.
         let to = to.ok_or_else(|| CopyError::DirectoryInTheWay(".".to_owned()))?;
-        self.stage.put(to, file.clone())
+        if self.strategy == Strategy::Merge { self.merge(from, file, to) } else { self.stage.put(to, file.clone()) }
+    }
+
+    /// Merges a file into the one that is there, or copies it when there is none.
+    fn merge(&mut self, from: &TreePath, over: &File, to: TreePath) -> Result<(), CopyError> {
+        let base = match self.stage.get(&to) {
+            None => return self.stage.put(to, over.clone()),
+            Some(Node::Directory) => return Err(CopyError::MergeIntoDirectory(to.to_string())),
+            Some(Node::File(base)) => base.clone(),
+        };
+        let merged = self.contents.merge(&base, over).map_err(|error| match error {
+            ContentError::Failed(failure) => CopyError::Content(failure),
+            ContentError::Merge(cause) => {
+                let place = match &cause {
+                    MergeError::Over(_) => format!(" (file '{from}' of source '{}')", self.alias),
+                    MergeError::Base(_) => format!(" (file '{to}' of the artifact)"),
+                    MergeError::Output(_) => String::new(),
+                };
+                CopyError::Merge { cause, place }
+            }
+        })?;
+        self.stage.put_merged(to, merged)
     }
 }
 

@@ -1,7 +1,11 @@
 //! What can go wrong in a composition. The texts are the reference's wherever it has one; they end in `status.conditions`.
 
-use super::Strategy;
-use crate::tree::glob::doublestar::PatternError;
+use weir_proto::{Failure, Reason};
+
+use crate::{
+    quote::quoted,
+    tree::{glob::doublestar::PatternError, yaml::MergeError},
+};
 
 /// An operation failed. Shown as everything behind `<artifact> build failed: `.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,18 +37,15 @@ pub enum CopyError {
     /// An exclude breaks the syntax or a limit.
     #[error("invalid exclude pattern '{0}': {1}")]
     BadExclude(String, PatternError),
-    /// Merge and Extract are to come.
-    #[error("copy strategy '{0:?}' is not supported yet: use Overwrite")]
-    UnsupportedStrategy(Strategy),
     /// A source path without a pattern names nothing.
     #[error("source '{0}' does not exist")]
     Missing(String),
     /// A source path cannot name anything.
     #[error("failed to stat source '{0}': {1}")]
     Stat(String, &'static str),
-    /// A source pattern breaks the syntax.
-    #[error("invalid glob pattern '{0}': syntax error in pattern")]
-    BadGlob(String),
+    /// A source pattern breaks the syntax or a limit.
+    #[error("invalid glob pattern '{0}': {1}")]
+    BadGlob(String, PatternError),
     /// A source pattern matches nothing.
     #[error("no files match pattern '{pattern}' in source '{alias}'")]
     NoMatch {
@@ -85,6 +86,54 @@ pub enum CopyError {
         /// What should go there or beneath it.
         path: String,
     },
+    /// Two files can not be merged.
+    #[error("{cause}{place}")]
+    Merge {
+        /// Why not.
+        cause: MergeError,
+        /// Which of them is at fault, with a blank in front; empty when neither is.
+        place: String,
+    },
+    /// A file should be merged into a directory.
+    #[error("error reading YAML document: read {0}: is a directory")]
+    MergeIntoDirectory(String),
+    /// Extract of a directory.
+    #[error("extract strategy is not supported for directories, got '{0}'")]
+    ExtractDirectory(String),
+    /// Extract of a file that is no tarball by its name.
+    #[error("extract strategy requires tarball file (.tar.gz or .tgz), got '{0}'")]
+    NoTarball(String),
+    /// A directory for the content of a tarball can not be made.
+    #[error("failed to create destination directory {}: {cause}", quoted(.to.as_bytes()))]
+    ExtractDestination {
+        /// The text of the destination.
+        to: String,
+        /// Why not.
+        cause: Box<CopyError>,
+    },
+    /// A tarball can not be unpacked.
+    #[error("failed to extract tarball {} to {}: {cause}", quoted(.path.as_bytes()), quoted(.to.as_bytes()))]
+    Extract {
+        /// The tarball in the source.
+        path: String,
+        /// The text of the destination.
+        to: String,
+        /// Why not.
+        cause: Box<CopyError>,
+    },
+    /// One match of a pattern could not be unpacked.
+    #[error("failed to extract tarball '{path}' to '{to}': {cause}")]
+    ExtractMatch {
+        /// What matched.
+        path: String,
+        /// The text of the destination.
+        to: String,
+        /// Why it could not.
+        cause: Box<CopyError>,
+    },
+    /// The bytes of a file can not be had or used.
+    #[error("{0}")]
+    Content(Failure),
     /// The artifact grows too large.
     #[error("the artifact would have more than {0} files and directories")]
     TooManyEntries(usize),
@@ -93,7 +142,30 @@ pub enum CopyError {
         "the files of the artifact would take more than {0} bytes; raise --artifact-max-size of the artifact server"
     )]
     TooManyBytes(u64),
+    /// Too much of the artifact would be in memory.
+    #[error("the merged files of the artifact would take more than {0} bytes")]
+    TooMuchMerged(u64),
     /// Nobody waits for the artifact any more.
     #[error("the call was cancelled")]
     Cancelled,
+}
+
+impl CopyError {
+    /// The reason of this error on the wire: a wrong operation, unless the server itself is in trouble.
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Content(failure) => failure.reason,
+            Self::Match { cause, .. }
+            | Self::Extract { cause, .. }
+            | Self::ExtractMatch { cause, .. }
+            | Self::ExtractDestination { cause, .. } => cause.reason(),
+            _ => Reason::BuildFailed,
+        }
+    }
+}
+
+impl From<ComposeError> for Failure {
+    fn from(error: ComposeError) -> Self {
+        Self::new(error.cause.reason(), error.to_string())
+    }
 }

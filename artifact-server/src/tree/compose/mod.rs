@@ -1,7 +1,8 @@
 //! Composition: copy operations turn the trees of sources into the tree of an artifact.
 //!
-//! Nothing is read and nothing is written: the new tree shares the contents of the old ones. The cost follows the size of the artifact, not
-//! of the sources. Sources and artifact are different trees, so an artifact may be named like an alias.
+//! Nothing is read and nothing is written: the new tree shares the contents of the old ones, and what Merge and Extract make comes from
+//! [`Contents`]. The cost follows the size of the artifact, not of the sources. Sources and artifact are different trees, so an artifact
+//! may be named like an alias.
 //!
 //! The rules are those of Flux's source-watcher: like `cp`, with one exception that surprises, see `glob_destination`. Operations run
 //! in order, and later ones replace the files of earlier ones.
@@ -10,18 +11,24 @@ use std::{collections::BTreeMap, str::FromStr, sync::Arc};
 
 use super::Tree;
 
+mod contents;
 mod copy;
 mod error;
 mod exclude;
+mod extract;
 mod operation;
 mod stage;
 
+pub use contents::{ContentError, Contents};
 pub use error::{ComposeError, CopyError};
 
 use copy::Copy;
 use exclude::Excludes;
 use operation::{Destination, parse_source};
 use stage::Stage;
+
+/// Most bytes of an artifact's files that Merge makes: they are in memory until the artifact is stored.
+const MAX_MERGED: u64 = 32 * 1024 * 1024;
 
 /// An artifact with more entries than this is refused, so that a few operations cannot multiply a source without end.
 pub const MAX_ENTRIES: usize = 500_000;
@@ -45,9 +52,9 @@ pub enum Strategy {
     /// Copies it over an earlier one.
     #[default]
     Overwrite,
-    /// Merges YAML into an earlier one. Not supported yet.
+    /// Merges it as YAML into an earlier one. Only single files are merged, not those in a directory that is copied.
     Merge,
-    /// Unpacks a tarball. Not supported yet.
+    /// Unpacks it: it is a tarball. The source pattern may have `**` and `{a,b}`.
     Extract,
 }
 
@@ -72,8 +79,12 @@ pub struct UnknownStrategy(pub String);
 
 /// Carries out the operations in order on an empty tree. `sources` is keyed by alias. Stops at the first operation that fails; the error
 /// names it.
-pub fn compose(sources: &BTreeMap<String, Arc<Tree>>, copy: &[CopyOperation]) -> Result<Tree, ComposeError> {
-    compose_within(Bounds::default(), sources, copy)
+pub fn compose(
+    contents: &dyn Contents,
+    sources: &BTreeMap<String, Arc<Tree>>,
+    copy: &[CopyOperation],
+) -> Result<Tree, ComposeError> {
+    compose_within(Bounds::default(), contents, sources, copy)
 }
 
 /// What ends a composition early.
@@ -98,12 +109,13 @@ impl Default for Bounds<'_> {
 /// As [`compose`], within bounds.
 pub fn compose_within(
     bounds: Bounds<'_>,
+    contents: &dyn Contents,
     sources: &BTreeMap<String, Arc<Tree>>,
     copy: &[CopyOperation],
 ) -> Result<Tree, ComposeError> {
     let mut stage = Stage::new(bounds);
     for operation in copy {
-        let applied = stage.wanted().and_then(|()| apply(operation, sources, &mut stage));
+        let applied = stage.wanted().and_then(|()| apply(operation, contents, sources, &mut stage));
         applied.map_err(|cause| ComposeError { from: operation.from.clone(), to: operation.to.clone(), cause })?;
     }
     Ok(stage.into_tree())
@@ -111,6 +123,7 @@ pub fn compose_within(
 
 fn apply(
     operation: &CopyOperation,
+    contents: &dyn Contents,
     sources: &BTreeMap<String, Arc<Tree>>,
     stage: &mut Stage<'_>,
 ) -> Result<(), CopyError> {
@@ -118,10 +131,7 @@ fn apply(
     let to = Destination::parse(&operation.to)?;
     let source = sources.get(alias).ok_or_else(|| CopyError::UnknownAlias(alias.to_owned()))?;
     let excludes = Excludes::parse(&operation.exclude)?;
-    if operation.strategy != Strategy::Overwrite {
-        return Err(CopyError::UnsupportedStrategy(operation.strategy));
-    }
-    Copy { source, alias, to, excludes, stage }.run(pattern)
+    Copy { source, alias, to, excludes, stage, contents, strategy: operation.strategy }.run(pattern)
 }
 
 #[cfg(test)]

@@ -71,6 +71,11 @@ impl<'a> Destination<'a> {
         Ok(Self { text, directory: to.ends_with('/') })
     }
 
+    /// The text behind `@artifact/`, as the errors of Extract show it.
+    pub(super) fn text(&self) -> &'a str {
+        if self.text.is_empty() { "." } else { self.text }
+    }
+
     /// Whether the text says that it is a directory.
     pub(super) fn ends_with_slash(&self) -> bool {
         self.directory

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Bounds, CopyError};
+use super::{Bounds, CopyError, MAX_MERGED};
 use crate::tree::{Entry, File, Node, Tree, TreePath};
 
 /// How many entries are looked at between two looks at whether anybody still waits.
@@ -15,6 +15,8 @@ pub(super) struct Stage<'a> {
     recent: Option<TreePath>,
     /// Sum of the sizes of all files.
     bytes: u64,
+    /// Sum of the sizes of all files that were ever merged.
+    merged: u64,
     bounds: Bounds<'a>,
     pulse: u32,
 }
@@ -22,7 +24,7 @@ pub(super) struct Stage<'a> {
 impl<'a> Stage<'a> {
     /// Nothing yet, and never more than the bounds.
     pub(super) fn new(bounds: Bounds<'a>) -> Self {
-        Self { nodes: BTreeMap::new(), recent: None, bytes: 0, bounds, pulse: 0 }
+        Self { nodes: BTreeMap::new(), recent: None, bytes: 0, merged: 0, bounds, pulse: 0 }
     }
 
     /// Fails when nobody waits for the artifact any more.
@@ -34,6 +36,11 @@ impl<'a> Stage<'a> {
     pub(super) fn step(&mut self) -> Result<(), CopyError> {
         self.pulse = (self.pulse + 1) % PULSE;
         if self.pulse == 0 { self.wanted() } else { Ok(()) }
+    }
+
+    /// What is there by now.
+    pub(super) fn get(&self, path: &TreePath) -> Option<&Node> {
+        self.nodes.get(path)
     }
 
     /// Whether the path is a directory by now; the root always is.
@@ -74,6 +81,23 @@ impl<'a> Stage<'a> {
             return Err(CopyError::DirectoryInTheWay(path.to_string()));
         }
         self.insert(path, Node::File(file))
+    }
+
+    /// Puts a file as [`Stage::put`] does, but one that is there already keeps its mode.
+    pub(super) fn write(&mut self, path: TreePath, mut file: File) -> Result<(), CopyError> {
+        if let Some(Node::File(before)) = self.nodes.get(&path) {
+            file.executable = before.executable;
+        }
+        self.put(path, file)
+    }
+
+    /// Puts the result of a merge.
+    pub(super) fn put_merged(&mut self, path: TreePath, file: File) -> Result<(), CopyError> {
+        self.merged = self.merged.saturating_add(file.size);
+        if self.merged > MAX_MERGED {
+            return Err(CopyError::TooMuchMerged(MAX_MERGED));
+        }
+        self.put(path, file)
     }
 
     fn insert(&mut self, path: TreePath, node: Node) -> Result<(), CopyError> {

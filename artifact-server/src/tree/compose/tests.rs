@@ -1,17 +1,29 @@
 //! The rules of copy operations as a table. A rule's number is the section of the reference's behaviour that it belongs to: 10.3 steps, 10.4
-//! parsing, 10.5 plain sources, 10.6 globs, 10.7 excludes, 10.8 copies over what is there.
+//! parsing, 10.5 plain sources, 10.6 globs, 10.7 excludes, 10.8 copies over what is there, 10.9 Merge, 10.10 Extract.
+
+use std::{collections::BTreeSet, sync::LazyLock};
 
 use super::*;
-use crate::tree::{Content, Entry, File, Node, TreePath};
+use crate::{
+    build::ContentMaker,
+    hash::sha256,
+    source::{CacheSettings, SourceCache},
+    tree::{Content, Entry, File, Node, TreePath},
+};
 
+mod extract_rows;
+mod merge_rows;
 mod rows;
 
-use rows::{ROWS, RULES};
+/// All rules and all rows.
+const TABLES: [(&[&str], &[Row]); 3] =
+    [(rows::RULES, rows::ROWS), (merge_rows::RULES, merge_rows::ROWS), (extract_rows::RULES, extract_rows::ROWS)];
 
 /// One row: the rule, what it shows, the operations, and the artifact or the error's text behind the wrapper.
 ///
-/// An operation is `<from> -> <to>` with excludes behind it, each after ` ! `. The artifact is a list: directories with a slash at the end,
-/// files as they are; a file that is not the one of that name of source `s` is `<path>=<alias>:<path there>`.
+/// An operation is `<from> -> <to>` with excludes behind it, each after ` ! `, and `Merge: ` or `Extract: ` in front. The artifact is a list:
+/// directories with a slash at the end, files as they are; a file that is not the one of that name of source `s` is
+/// `<path>=<alias>:<path there>`, one of the sources `y` and `z` or made of them `<path>=<content>`.
 pub(super) struct Row(
     pub(super) &'static str,
     pub(super) &'static str,
@@ -29,6 +41,36 @@ fn tree(alias: &str, paths: &[&str]) -> Arc<Tree> {
         Entry { path: TreePath::new(clean.as_bytes()).unwrap(), node }
     };
     Arc::new(Tree::from_entries(paths.iter().map(entry).collect()).unwrap())
+}
+
+/// A source of files with content.
+fn holding(files: Vec<(&str, Vec<u8>)>) -> Arc<Tree> {
+    let entry = |(path, content): (&str, Vec<u8>)| {
+        let clean = path.trim_end_matches(['/', '*']);
+        let (size, sha256) = (content.len() as u64, sha256(&content));
+        let file = File { executable: path.ends_with('*'), size, sha256, content: Content::Inline(content.into()) };
+        let node = if path.ends_with('/') { Node::Directory } else { Node::File(file) };
+        Entry { path: TreePath::new(clean.as_bytes()).unwrap(), node }
+    };
+    Arc::new(Tree::from_entries(files.into_iter().map(entry).collect()).unwrap())
+}
+
+/// What makes files of files, in the server too, and the folder that it needs.
+fn maker() -> (ContentMaker, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = CacheSettings::new(folder.path().join("cache"), 1 << 30);
+    (ContentMaker::new(SourceCache::new(settings).unwrap()), folder)
+}
+
+type Sources = BTreeMap<String, Arc<Tree>>;
+
+fn composed_within(bounds: Bounds<'_>, sources: &Sources, operations: &[CopyOperation]) -> Result<Tree, ComposeError> {
+    let (maker, _folder) = maker();
+    compose_within(bounds, &maker.until(bounds.cancelled), sources, operations)
+}
+
+fn composed(sources: &Sources, operations: &[CopyOperation]) -> Result<Tree, ComposeError> {
+    composed_within(Bounds::default(), sources, operations)
 }
 
 /// The sources of all rows. `*` at the end: executable.
@@ -55,22 +97,27 @@ fn sources() -> BTreeMap<String, Arc<Tree>> {
         "odd/é.txt",
     ];
     let t = ["README.md/inner", "app.yaml", "apps", "config/app.yaml", "config/extra.yaml", "run", "vacant/"];
-    BTreeMap::from([("s".to_owned(), tree("s", &s)), ("t".to_owned(), tree("t", &t))])
+    static FILES: LazyLock<[Arc<Tree>; 2]> =
+        LazyLock::new(|| [holding(merge_rows::files()), holding(extract_rows::files())]);
+    let [y, z] = FILES.clone();
+    let named = [("s", tree("s", &s)), ("t", tree("t", &t)), ("y", y), ("z", z)];
+    named.into_iter().map(|(alias, tree)| (alias.to_owned(), tree)).collect()
 }
 
 fn operation(text: &str) -> CopyOperation {
+    let (strategy, text) = text.split_once(": ").unwrap_or(("", text));
     let mut parts = text.split(" ! ");
     let (from, to) = parts.next().unwrap().split_once(" -> ").unwrap();
     let exclude = parts.map(str::to_owned).collect();
-    CopyOperation { from: from.to_owned(), to: to.to_owned(), exclude, strategy: Strategy::Overwrite }
+    CopyOperation { from: from.to_owned(), to: to.to_owned(), exclude, strategy: strategy.parse().unwrap() }
 }
 
 fn show(tree: &Tree) -> String {
     let show = |Entry { path, node }: &Entry| match node {
         Node::Directory => format!("{path}/"),
         Node::File(file) => {
-            let Content::Inline(origin) = &file.content else { panic!("{path} is not of this test") };
-            let origin = std::str::from_utf8(origin).unwrap();
+            let origin = file.read().unwrap();
+            let origin = std::str::from_utf8(&origin).unwrap();
             let plain = origin
                 .strip_prefix("s:")
                 .is_some_and(|from| from.rsplit('/').next() == path.to_string().rsplit('/').next());
@@ -86,11 +133,13 @@ fn show(tree: &Tree) -> String {
 
 #[test]
 fn every_row_holds() {
-    let sources = sources();
+    let (sources, (maker, _folder)) = (sources(), maker());
     let mut failures = Vec::new();
-    for Row(rule, name, operations, expected) in ROWS {
+    for Row(rule, name, operations, expected) in TABLES.into_iter().flat_map(|(_, rows)| rows) {
         let operations: Vec<CopyOperation> = operations.iter().map(|text| operation(text)).collect();
-        let found = compose(&sources, &operations).map(|tree| show(&tree)).map_err(|error| error.cause.to_string());
+        let found = compose(&maker.until(&|| false), &sources, &operations)
+            .map(|tree| show(&tree))
+            .map_err(|error| error.cause.to_string());
         let expected = expected.map(str::to_owned).map_err(str::to_owned);
         if found != expected {
             failures.push(format!("{rule}: {name}\n  expected {expected:?}\n  found    {found:?}"));
@@ -101,17 +150,22 @@ fn every_row_holds() {
 
 #[test]
 fn every_rule_has_a_row_and_every_row_a_rule() {
-    let missing: Vec<_> = RULES.iter().filter(|rule| !ROWS.iter().any(|row| row.0 == **rule)).collect();
-    assert!(missing.is_empty(), "rules without a row: {missing:#?}");
-    let unknown: Vec<_> = ROWS.iter().map(|row| row.0).filter(|rule| !RULES.contains(rule)).collect();
-    assert!(unknown.is_empty(), "rows of unlisted rules: {unknown:#?}");
-    assert!(ROWS.len() >= 60, "{} rows", ROWS.len());
+    let mut names = BTreeSet::new();
+    for (rules, rows) in TABLES {
+        let missing: Vec<_> = rules.iter().filter(|rule| !rows.iter().any(|row| row.0 == **rule)).collect();
+        assert!(missing.is_empty(), "rules without a row: {missing:#?}");
+        let unknown: Vec<_> = rows.iter().map(|row| row.0).filter(|rule| !rules.contains(rule)).collect();
+        assert!(unknown.is_empty(), "rows of unlisted rules: {unknown:#?}");
+        let twice: Vec<_> = rows.iter().map(|row| (row.0, row.1)).filter(|row| !names.insert(*row)).collect();
+        assert!(twice.is_empty(), "rows of one name: {twice:#?}");
+    }
+    assert!(names.len() >= 200, "{} rows", names.len());
 }
 
 #[test]
 fn an_error_names_its_operation() {
     let operations = [operation("@s/config -> @artifact/"), operation("@s/none -> @artifact/x")];
-    let error = compose(&sources(), &operations).unwrap_err();
+    let error = composed(&sources(), &operations).unwrap_err();
     assert_eq!(
         error.to_string(),
         "failed to apply copy operations: failed to apply copy operation from '@s/none' to '@artifact/x': source 'none' does not exist"
@@ -132,18 +186,9 @@ fn strategies_have_names() {
 }
 
 #[test]
-fn strategies_to_come_are_refused() {
-    for strategy in [Strategy::Merge, Strategy::Extract] {
-        let operation = CopyOperation { strategy, ..operation("@s/config -> @artifact/") };
-        let error = compose(&sources(), &[operation]).unwrap_err();
-        assert_eq!(error.cause, CopyError::UnsupportedStrategy(strategy));
-    }
-}
-
-#[test]
 fn contents_are_shared() {
     let sources = sources();
-    let copied = compose(&sources, &[operation("@s/bin/run -> @artifact/run")]).unwrap();
+    let copied = composed(&sources, &[operation("@s/bin/run -> @artifact/run")]).unwrap();
     let content = |tree: &Tree, path: &[u8]| match tree.get(&TreePath::new(path).unwrap()) {
         Some(Node::File(File { content: Content::Inline(bytes), .. })) => bytes.as_ptr(),
         _ => panic!("no file"),
@@ -154,8 +199,8 @@ fn contents_are_shared() {
 #[test]
 fn an_artifact_can_not_grow_without_end() {
     let operations: Vec<_> = (0..4).map(|index| operation(&format!("@t/ -> @artifact/{index}"))).collect();
-    let count = compose(&sources(), &operations).unwrap().entries().len();
-    let within = |entries| compose_within(Bounds { entries, ..Bounds::default() }, &sources(), &operations);
+    let count = composed(&sources(), &operations).unwrap().entries().len();
+    let within = |entries| composed_within(Bounds { entries, ..Bounds::default() }, &sources(), &operations);
     assert_eq!(within(count).unwrap().entries().len(), count);
     let error = within(count - 1).unwrap_err();
     assert_eq!(error.cause, CopyError::TooManyEntries(count - 1));
@@ -172,7 +217,7 @@ fn the_bytes_of_an_artifact_are_bounded() {
     let sources = BTreeMap::from([("s".to_owned(), Arc::new(tree))]);
     let within = |bytes, operations: &[&str]| {
         let operations: Vec<_> = operations.iter().map(|text| operation(text)).collect();
-        compose_within(Bounds { bytes, ..Bounds::default() }, &sources, &operations).map_err(|error| error.cause)
+        composed_within(Bounds { bytes, ..Bounds::default() }, &sources, &operations).map_err(|error| error.cause)
     };
     let (one, two) = ("@s/big -> @artifact/1", "@s/big -> @artifact/2");
     assert!(within(800, &[one, two]).is_ok());
@@ -206,7 +251,7 @@ fn a_cancelled_composition_ends_where_it_is() {
             asked.get() > patience
         };
         let bounds = Bounds { cancelled: &cancelled, ..Bounds::default() };
-        let error = compose_within(bounds, &sources, &[operation(text), operation(text)]).unwrap_err();
+        let error = composed_within(bounds, &sources, &[operation(text), operation(text)]).unwrap_err();
         assert_eq!((error.cause, asked.get()), (CopyError::Cancelled, patience + 1), "row {row}");
     }
 }

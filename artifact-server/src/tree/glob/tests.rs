@@ -1,20 +1,15 @@
 //! Go's own answers, see e2e/oracle. Each line of a vector file is a pattern and names with what Go says of them.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 
-use super::{BadPattern, doublestar::Pattern, find, segment::Segment};
-use crate::tree::{Content, Entry, File, Node, Tree, TreePath};
-
-/// Undoes the quoting of the vector files: `%xx` is a byte, `%` alone the empty text.
-fn unquote(text: &str) -> Vec<u8> {
-    let mut parts = text.split('%');
-    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
-    for part in parts.filter(|part| !part.is_empty()) {
-        bytes.push(u8::from_str_radix(&part[..2], 16).unwrap());
-        bytes.extend(&part.as_bytes()[2..]);
-    }
-    bytes
-}
+use super::{
+    doublestar::{self, FindError, Pattern, PatternError},
+    find,
+    segment::Segment,
+};
+use crate::tree::{Content, Entry, File, Node, Tree, TreePath, unquote};
 
 /// Compares every line; `parse` gives a matcher, or none for a malformed pattern. Returns how many answers were compared.
 fn compare<M>(vectors: &str, parse: impl Fn(&[u8]) -> Option<M>, matches: impl Fn(&M, &[u8]) -> bool) -> usize {
@@ -47,8 +42,13 @@ fn excludes_match_as_in_go() {
     assert!(compared > 6000, "{compared}");
 }
 
-/// Compares what patterns find in the tree that the first line lists. Returns how many patterns found something.
-fn compare_walks(vectors: &str) -> usize {
+/// Compares what patterns find in the tree that the first line lists. `search` gives the paths, or none for a malformed pattern. Returns how
+/// many patterns found something.
+fn compare_finds(
+    vectors: &str,
+    search: impl Fn(&Tree, &str) -> Option<Vec<TreePath>>,
+    adjust: impl Fn(&str, Vec<Vec<u8>>) -> Vec<Vec<u8>>,
+) -> usize {
     let mut lines = vectors.lines().filter(|line| !line.starts_with('#'));
     let node =
         || Node::File(File { executable: false, size: 0, sha256: [0; 32], content: Content::Inline(Bytes::new()) });
@@ -59,10 +59,10 @@ fn compare_walks(vectors: &str) -> usize {
         let mut parts = line.split(' ').map(unquote);
         let pattern = String::from_utf8(parts.next().unwrap()).unwrap();
         let expected: Vec<Vec<u8>> = parts.collect();
-        let found = find(&tree, &pattern).map(|paths| paths.iter().map(|path| path.as_bytes().to_vec()).collect());
-        let found: Vec<Vec<u8>> = found.unwrap_or_else(|BadPattern| vec![b"!".to_vec()]);
-        // A pattern without any glob character is a plain path here, and Go finds the root with it.
-        let expected = if expected == [b"."] { Vec::new() } else { expected };
+        let found = search(&tree, &pattern).map(|paths| paths.iter().map(|path| path.as_bytes().to_vec()).collect());
+        let found: Vec<Vec<u8>> = adjust(&pattern, found.unwrap_or_else(|| vec![b"!".to_vec()]));
+        // The root is left out here.
+        let expected = adjust(&pattern, expected.into_iter().filter(|path| path != b".").collect());
         assert_eq!(found, expected, "what does {pattern} find?");
         successes += usize::from(!found.is_empty());
     }
@@ -71,6 +71,31 @@ fn compare_walks(vectors: &str) -> usize {
 
 #[test]
 fn walks_find_as_in_go() {
-    let successes = compare_walks(include_str!("vectors/walk.txt"));
+    let search = |tree: &Tree, pattern: &str| find(tree, pattern).ok();
+    let successes = compare_finds(include_str!("vectors/walk.txt"), search, |_, paths| paths);
     assert!(successes > 150, "{successes}");
+}
+
+#[test]
+fn doublestars_find_as_in_go() {
+    let search = |tree: &Tree, pattern: &str| match doublestar::find(tree, pattern, &mut || Ok::<_, ()>(())) {
+        Ok(paths) => Some(paths),
+        Err(FindError::Pattern(PatternError::Syntax)) => None,
+        Err(other) => panic!("{pattern}: {other:?}"),
+    };
+    // Go finds a path twice when two `**` or two alternatives do, sorts alternatives in pieces, and keeps the slash of an alternative that is
+    // a path with one.
+    let adjust = |pattern: &str, mut paths: Vec<Vec<u8>>| {
+        for path in &mut paths {
+            path.truncate(path.strip_suffix(b"/").map_or(path.len(), <[u8]>::len));
+        }
+        if pattern.contains('{') {
+            paths.sort();
+        }
+        let mut seen = HashSet::new();
+        paths.retain(|path| seen.insert(path.clone()));
+        paths
+    };
+    let successes = compare_finds(include_str!("vectors/find.txt"), search, adjust);
+    assert!(successes > 300, "{successes}");
 }

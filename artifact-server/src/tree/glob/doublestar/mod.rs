@@ -1,4 +1,4 @@
-//! Exclude patterns: the language of bmatcuk/doublestar v4, which the reference uses for them.
+//! The patterns of excludes and of Extract: the language of bmatcuk/doublestar v4, which the reference uses for them.
 //!
 //! As in a source glob, and: `**` as a whole segment is any number of directories (glued to other text it is a `*`), `[!a]` is
 //! `[^a]`, `{a,b}` are alternatives that may nest, and `x/**` matches `x` itself.
@@ -8,10 +8,14 @@
 
 use super::BadPattern;
 
+mod find;
 mod matching;
 mod syntax;
 
+pub(in crate::tree) use find::{FindError, find};
+
 use matching::matches;
+use syntax::is_well_formed;
 
 /// More combinations of alternatives than this in one pattern are refused: each is matched on its own.
 const MAX_COMBINATIONS: usize = 1024;
@@ -39,15 +43,15 @@ pub enum PatternError {
 impl Pattern {
     /// Checks a pattern as the reference does, by matching it with `.`, and against the limits.
     pub(in crate::tree) fn parse(pattern: &str) -> Result<Self, PatternError> {
-        let bytes = pattern.as_bytes();
-        if bytes.len() > MAX_LENGTH {
-            return Err(PatternError::TooLong);
-        }
-        if combinations(bytes) > MAX_COMBINATIONS {
-            return Err(PatternError::TooManyCombinations);
-        }
-        matches(bytes, b".", true).map_err(|BadPattern| PatternError::Syntax)?;
-        Ok(Self(bytes.to_vec()))
+        check_limits(pattern)?;
+        matches(pattern.as_bytes(), b".", true).map_err(|BadPattern| PatternError::Syntax)?;
+        Ok(Self(pattern.as_bytes().to_vec()))
+    }
+
+    /// Checks that a pattern is complete, and the limits.
+    fn check(pattern: &str) -> Result<(), PatternError> {
+        check_limits(pattern)?;
+        if is_well_formed(pattern.as_bytes()) { Ok(()) } else { Err(PatternError::Syntax) }
     }
 
     /// Whether the pattern names one component only; such patterns are also tried on base names.
@@ -59,6 +63,16 @@ impl Pattern {
     pub(in crate::tree) fn matches(&self, name: &[u8]) -> bool {
         matches(&self.0, name, false).unwrap_or(false)
     }
+}
+
+fn check_limits(pattern: &str) -> Result<(), PatternError> {
+    if pattern.len() > MAX_LENGTH {
+        return Err(PatternError::TooLong);
+    }
+    if combinations(pattern.as_bytes()) > MAX_COMBINATIONS {
+        return Err(PatternError::TooManyCombinations);
+    }
+    Ok(())
 }
 
 /// How many texts the alternatives can be spelled out to, at most. A group counts for two at least, so that the limit bounds the

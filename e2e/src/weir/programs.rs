@@ -1,5 +1,6 @@
 //! Builds both programs with cargo, in the profile of this crate.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -53,6 +54,9 @@ async fn build() -> Result<Programs> {
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
         .stdin(Stdio::null())
         .stderr(Stdio::inherit());
+    for (name, _) in std::env::vars_os().filter(|(name, _)| describes_a_package(name)) {
+        command.env_remove(name);
+    }
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }
@@ -63,6 +67,15 @@ async fn build() -> Result<Programs> {
         server: executable(&messages, "weir-artifact-server")?,
         controller: executable(&messages, "weir-controller")?,
     })
+}
+
+/// Whether cargo set this variable for a program that it runs, as `cargo test`
+/// and `cargo run` do. Build scripts that look at these, as ring's does, would
+/// run anew in a cargo that is called from there, and again in the next one
+/// that is not: most of the dependencies would be compiled each time.
+fn describes_a_package(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"].iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// The path of a program in cargo's messages, one JSON object a line.
@@ -78,6 +91,22 @@ fn executable(messages: &str, name: &str) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cargo_within_cargo_sees_what_the_outer_one_saw() {
+        let rows = [
+            ("CARGO_PKG_NAME", true),
+            ("CARGO_MANIFEST_DIR", true),
+            ("CARGO_MANIFEST_LINKS", true),
+            ("CARGO_HOME", false),
+            ("CARGO_TARGET_DIR", false),
+            ("CARGO_NET_OFFLINE", false),
+            ("PATH", false),
+        ];
+        for (name, expected) in rows {
+            assert_eq!(describes_a_package(OsStr::new(name)), expected, "{name}");
+        }
+    }
 
     #[test]
     fn the_library_of_that_name_is_not_the_program() {

@@ -75,6 +75,8 @@ struct Bench {
     follower: Follower,
     generators: usize,
     commits: u32,
+    /// kube-apiserver and etcd.
+    cluster: [u32; 2],
 }
 
 /// Runs all phases and writes a table to standard output.
@@ -177,7 +179,16 @@ impl Bench {
         generators::create_source(&client).await?;
         let follower = Follower::new(&client);
         let (source, monorepo) = (SourceServer::start().await?, Monorepo::new(options.apps));
-        Ok(Self { client, weir, source, monorepo, follower, generators: options.generators, commits: 0 })
+        Ok(Self {
+            client,
+            weir,
+            source,
+            monorepo,
+            follower,
+            generators: options.generators,
+            commits: 0,
+            cluster: plane.pids(),
+        })
     }
 
     /// The same with generators, each of which has its finalizer and waits for the source: what follows is the work alone.
@@ -210,7 +221,8 @@ impl Bench {
         let url = self.source.offer(&snapshot);
         let revision = format!("main@sha1:{:040x}", self.commits);
         let expected = generators::observed_digest(&revision, &snapshot.digest, &url);
-        let (cpu, writes, downloads) = (self.cpu()?, self.writes().await?, self.source.downloads());
+        let (cpu, cluster) = (self.cpu()?, self.cluster_cpu()?);
+        let (writes, downloads) = (self.writes().await?, self.source.downloads());
 
         let start = Instant::now();
         generators::publish_source(&self.client, &revision, &snapshot.digest, &url).await?;
@@ -224,6 +236,7 @@ impl Bench {
             phase,
             wall_seconds,
             cpu_seconds: [after[0] - cpu[0], after[1] - cpu[1]],
+            cluster_seconds: self.cluster_cpu()? - cluster,
             peak_mib: self.peak()?,
             downloads: self.source.downloads() - downloads,
             writes: cost::since(&writes, &self.writes().await?),
@@ -237,6 +250,10 @@ impl Bench {
     fn cpu(&self) -> Result<[f64; 2]> {
         let [controller, server] = self.pids()?;
         Ok([cost::cpu_seconds(controller)?, cost::cpu_seconds(server)?])
+    }
+
+    fn cluster_cpu(&self) -> Result<f64> {
+        self.cluster.into_iter().map(cost::cpu_seconds).sum()
     }
 
     fn peak(&self) -> Result<[f64; 2]> {

@@ -12,6 +12,8 @@ pub(super) struct Row {
     pub(super) wall_seconds: f64,
     /// CPU of the controller and of the server.
     pub(super) cpu_seconds: [f64; 2],
+    /// CPU of kube-apiserver and etcd together.
+    pub(super) cluster_seconds: f64,
     /// Highest memory so far of the controller and of the server, in MiB.
     pub(super) peak_mib: [f64; 2],
     /// Downloads of the source.
@@ -40,6 +42,7 @@ fn middle(phase: &'static str, rows: &[Row]) -> Row {
         phase,
         wall_seconds: of(&|row| row.wall_seconds),
         cpu_seconds: [of(&|row| row.cpu_seconds[0]), of(&|row| row.cpu_seconds[1])],
+        cluster_seconds: of(&|row| row.cluster_seconds),
         peak_mib: [of(&|row| row.peak_mib[0]), of(&|row| row.peak_mib[1])],
         downloads: of(&|row| row.downloads as f64) as u64,
         writes: resources.into_iter().map(|resource| (resource.clone(), writes(resource))).collect(),
@@ -57,8 +60,8 @@ fn median(mut values: Vec<f64>) -> f64 {
 /// The head of the table.
 pub(super) fn head() -> String {
     format!(
-        "{:<14} {:>7} {:>7} {:>7} {:>7} {:>9} {:>9} {:>9}  {}",
-        "phase", "wall s", "cpu s", "ctrl", "server", "ctrl MiB", "srv MiB", "downloads", "API writes"
+        "{:<14} {:>7} {:>7} {:>7} {:>7} {:>10} {:>9} {:>9} {:>9}  {}",
+        "phase", "wall s", "cpu s", "ctrl", "server", "cluster s", "ctrl MiB", "srv MiB", "downloads", "API writes"
     )
 }
 
@@ -69,12 +72,13 @@ impl Row {
         let [controller_mib, server_mib] = self.peak_mib;
         let writes: Vec<String> = self.writes.iter().map(|(resource, count)| format!("{resource}={count}")).collect();
         format!(
-            "{:<14} {:>7.2} {:>7.2} {:>7.2} {:>7.2} {:>9.1} {:>9.1} {:>9}  {}",
+            "{:<14} {:>7.2} {:>7.2} {:>7.2} {:>7.2} {:>10.2} {:>9.1} {:>9.1} {:>9}  {}",
             self.phase,
             self.wall_seconds,
             controller + server,
             controller,
             server,
+            self.cluster_seconds,
             controller_mib,
             server_mib,
             self.downloads,
@@ -92,6 +96,7 @@ mod tests {
             phase,
             wall_seconds: wall,
             cpu_seconds: [wall, 2.0 * wall],
+            cluster_seconds: 3.0 * wall,
             peak_mib: [1.0, 2.0],
             downloads: 1,
             writes: Writes::from([("events".to_owned(), writes)]),
@@ -101,8 +106,11 @@ mod tests {
     #[test]
     fn the_middle_run_speaks_for_all() {
         let rows = [row("create", 9.0, 5), row("change", 1.0, 0), row("create", 1.0, 7), row("create", 2.0, 6)];
-        let got: Vec<_> = medians(&rows).iter().map(|row| (row.phase, row.wall_seconds, row.cpu_seconds[1])).collect();
-        assert_eq!(got, [("create", 2.0, 4.0), ("change", 1.0, 2.0)]);
+        let got: Vec<_> = medians(&rows)
+            .iter()
+            .map(|row| (row.phase, row.wall_seconds, row.cpu_seconds[1], row.cluster_seconds))
+            .collect();
+        assert_eq!(got, [("create", 2.0, 4.0, 6.0), ("change", 1.0, 2.0, 3.0)]);
         assert_eq!(medians(&rows)[0].writes["events"], 6);
         // (row, values, median)
         for (row, values, expected) in [("none", vec![], 0.0), ("even", vec![4.0, 1.0], 2.5), ("one", vec![3.0], 3.0)] {

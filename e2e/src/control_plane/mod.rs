@@ -79,10 +79,10 @@ impl ControlPlane {
         access.write(&self.run.folder("kubeconfig")?.join("config"))
     }
 
-    /// The process id of kube-apiserver, to measure it.
+    /// The process ids of kube-apiserver and etcd, to measure them.
     #[must_use]
-    pub fn apiserver_pid(&self) -> u32 {
-        self.apiserver.pid()
+    pub fn pids(&self) -> [u32; 2] {
+        [self.apiserver.pid(), self.etcd.pid()]
     }
 
     /// Ends both processes.

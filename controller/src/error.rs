@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use weir_proto::{Failure, Reason, v1};
 
-use crate::plan::{observe::ObserveError, validate::Invalid};
+use crate::plan::{guard::Blocked, observe::ObserveError, pattern::PatternError, validate::Invalid};
 
 /// Why a generator is not in the state that its spec asks for. The text is the message of the conditions and of the event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,6 +18,12 @@ pub enum ReconcileError {
     /// The tarball of a source could not be had or used.
     #[error("fetch sources failed: {0}")]
     Fetch(String),
+    /// The path pattern, or what it finds, can not be made into artifacts.
+    #[error("failed to expand path pattern: {0}")]
+    Pattern(#[from] PatternError),
+    /// The path pattern finds nothing any more, and nobody has said that everything may go.
+    #[error("{0}")]
+    Blocked(#[from] Blocked),
     /// One artifact could not be composed or stored.
     #[error("{name} build failed: {why}")]
     Build {
@@ -71,7 +77,7 @@ pub enum ReconcileError {
 /// What happens after an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Nothing until the spec, a source or the request annotation changes.
+    /// Nothing until the spec, a source, the request annotation or a confirmation changes.
     Stall,
     /// Another try after `--requeue-dependency`, for ever; earlier failures are forgotten.
     Dependency,
@@ -86,6 +92,8 @@ impl ReconcileError {
             Self::Invalid(invalid) => (Next::Stall, Some(invalid.reason()), "invalid_spec"),
             Self::Source(_) => (Next::Dependency, Some("SourceFetchFailed"), "source_not_ready"),
             Self::Fetch(_) => (Next::Dependency, Some("SourceFetchFailed"), "source_fetch"),
+            Self::Pattern(_) => (Next::Stall, Some("BuildFailed"), "path_pattern"),
+            Self::Blocked(_) => (Next::Stall, Some("PruneBlocked"), "prune_blocked"),
             Self::Build { .. } => (Next::Backoff, Some("BuildFailed"), "build"),
             Self::Publish { .. } => (Next::Backoff, Some("ReconciliationFailed"), "publish"),
             Self::Taken { .. } => (Next::Backoff, Some("ReconciliationFailed"), "name_taken"),
@@ -214,6 +222,8 @@ mod tests {
             namespace: "n".into(),
             name: "b".into(),
         };
+        let blocked = crate::plan::guard::check(&Default::default(), 2).unwrap_err();
+        let blocked_text = blocked.to_string();
         // (row, error, what follows, reason, message)
         let rows = [
             (
@@ -243,6 +253,20 @@ mod tests {
                 Next::Dependency,
                 Some("SourceFetchFailed"),
                 "fetch sources failed: x",
+            ),
+            (
+                "§13 terminal pathPattern",
+                PatternError::Format(why.clone()).into(),
+                Next::Stall,
+                Some("BuildFailed"),
+                "failed to expand path pattern: invalid pathPattern format: x",
+            ),
+            (
+                "a pattern that finds nothing any more",
+                ReconcileError::Blocked(blocked.clone()),
+                Next::Stall,
+                Some("PruneBlocked"),
+                blocked_text.as_str(),
             ),
             (
                 "§13 build",
@@ -316,7 +340,7 @@ mod tests {
             assert_eq!(error.to_string(), message, "row {row}");
             labels.insert(error.label());
         }
-        assert_eq!(labels.len(), 14, "one label for each variant");
+        assert_eq!(labels.len(), 16, "one label for each variant");
     }
 
     /// A reason of the server: the label and the reason of Ready when it fails a call, and when it fails one artifact.

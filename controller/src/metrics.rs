@@ -238,7 +238,7 @@ mod tests {
     async fn errors_are_counted_by_kind() {
         let why = || "x".to_owned();
         let errors = [
-            ReconcileError::Invalid(Invalid::PathPattern),
+            ReconcileError::Invalid(Invalid::DuplicateAlias("a".into())),
             ReconcileError::Panic(why()),
             ReconcileError::Timeout(Duration::from_secs(1)),
             ReconcileError::Build { name: why(), why: why() },

@@ -13,7 +13,7 @@ use crate::{
     args::{Config, Listen},
     events, health,
     metrics::Metrics,
-    reconcile::{Accounts, Context, Settings, WRITES_AT_ONCE},
+    reconcile::{Accounts, Context, Expansions, Settings, WRITES_AT_ONCE},
     requests::counted,
     schedule::{Limits, run_reconciles},
     server::{AddressError, Policy, Server},
@@ -73,6 +73,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send + 'st
         settings: settings(&config),
         writes: Semaphore::new(WRITES_AT_ONCE),
         accounts: Accounts::default(),
+        expansions: Expansions::default(),
     });
     info!("starting manager");
     let shutdown = shutdown.shared();

@@ -1,7 +1,8 @@
-// Command oracle asks Go what glob patterns match, how tar headers look and what merged YAML files are, and prints the answers as vectors
+// Command oracle asks Go what glob and path patterns match, how tar headers look, what merged YAML files are and which texts Kubernetes
+// takes for labels, and prints the answers as vectors
 // for Weir's tests. The test e2e/tests/e2e/oracle.rs says which vectors there are, compares them, and renews them.
 //
-//	oracle segment|doublestar|walk|find|header|merge <count> <seed>
+//	oracle segment|doublestar|walk|find|header|merge|capture|label <count> <seed>
 //
 // `oracle read` prints what Go reads in YAML files, one quoted file on each line of its input, as JSON.
 //
@@ -65,7 +66,7 @@ func main() {
 		return
 	}
 	if len(os.Args) != 4 {
-		fmt.Fprintln(os.Stderr, "usage: oracle segment|doublestar|walk|find|header|merge <count> <seed>, or oracle read")
+		fmt.Fprintln(os.Stderr, "usage: oracle segment|doublestar|walk|find|header|merge|capture|label <count> <seed>, or oracle read")
 		os.Exit(2)
 	}
 	count, _ := strconv.Atoi(os.Args[2])
@@ -81,6 +82,12 @@ func main() {
 		return
 	case "header":
 		header(out, random, count)
+		return
+	case "capture":
+		capture(out, random, count)
+		return
+	case "label":
+		labels(out, random, count)
 		return
 	case "merge":
 		mergeVectors(out, random, count)

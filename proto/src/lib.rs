@@ -1,10 +1,11 @@
 //! The contract between Weir's artifact server and any controller: the package `weir.artifact.v1`, its validated
-//! words ([`Digest`], [`ArtifactPath`], [`Owner`], and [`GoDuration`] for the flags of both programs) and its errors
-//! ([`Failure`]).
+//! words ([`Digest`], [`ArtifactPath`], [`Owner`], [`captures`], and [`GoDuration`] for the flags of both programs) and its
+//! errors ([`Failure`]).
 //!
 //! The messages are generated from `proto/weir/artifact/v1/*.proto` and committed; `tests/generated.rs` fails when
 //! they are stale. Nothing here does I/O, but for the feature `process`, which is for Weir's own programs.
 
+pub mod captures;
 mod digest;
 mod duration;
 mod failure;
@@ -12,12 +13,14 @@ mod owner;
 mod path;
 #[cfg(feature = "process")]
 pub mod process;
+mod quote;
 
 pub use digest::{Algorithm, Digest, DigestError};
 pub use duration::{DurationError, GoDuration};
 pub use failure::{Failure, Reason};
 pub use owner::{Owner, OwnerError};
 pub use path::{ArtifactDir, ArtifactPath, PathError};
+pub use quote::quoted;
 
 /// Generated messages, clients and services of `weir.artifact.v1`.
 #[expect(clippy::too_many_lines, clippy::allow_attributes_without_reason, reason = "generated code")]

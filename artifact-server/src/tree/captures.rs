@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use weir_proto::captures::{self, CaptureError};
+
 use super::{Node, Tree, TreePath};
 
 /// A parsed pattern, e.g. `apps/{app}/envs/{env}`. It has one list of pieces for each path segment.
@@ -20,46 +22,14 @@ enum Piece {
 /// A directory that matched, and what each capture took, as it is on disk.
 pub type Match = (TreePath, BTreeMap<String, String>);
 
-/// A pattern that breaks the syntax. Offsets are bytes from the pattern's start.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CaptureError {
-    /// A `{` stays open.
-    #[error("invalid capture starting at offset {0}: missing closing brace")]
-    Unclosed(usize),
-    /// `{}`.
-    #[error("empty capture variable")]
-    Empty,
-    /// A name with other characters than letters, digits and `_`, or with a digit in front.
-    #[error("capture variable {0:?} must be a valid capture name matching [A-Za-z_][A-Za-z0-9_]*")]
-    BadName(String),
-    /// A name used twice.
-    #[error("duplicate capture variable {0:?}")]
-    Duplicate(String),
-    /// A `}` without a `{`.
-    #[error("invalid capture ending at offset {0}: missing opening brace")]
-    Unopened(usize),
-}
-
 impl Pattern {
     /// Parses the part of a `pathPattern` behind `@alias/`.
     pub fn parse(text: &str) -> Result<Self, CaptureError> {
         let mut segments = vec![Vec::new()];
-        let mut names = Vec::new();
-        let mut at = 0;
-        while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
-            let literal = rest.find(['{', '}']).unwrap_or(rest.len());
-            push_literal(&mut segments, &rest[..literal]);
-            at += literal;
-            match rest[literal..].chars().next() {
-                Some('{') => {
-                    let name = text[at + 1..].split_once('}').ok_or(CaptureError::Unclosed(at))?.0;
-                    check_name(name, &names)?;
-                    names.push(name);
-                    push(&mut segments, Piece::Capture(name.to_owned()));
-                    at += name.len() + 2;
-                }
-                Some(_) => return Err(CaptureError::Unopened(at)),
-                None => {}
+        for piece in captures::pattern(text)? {
+            match piece {
+                captures::Piece::Literal(text) => push_literal(&mut segments, text),
+                captures::Piece::Capture(name) => push(&mut segments, Piece::Capture(name.to_owned())),
             }
         }
         Ok(Self(segments))
@@ -81,19 +51,6 @@ impl Pattern {
             found = next;
         }
         found.into_iter().filter_map(|(path, captures)| path.map(|path| (path, captures))).collect()
-    }
-}
-
-fn check_name(name: &str, known: &[&str]) -> Result<(), CaptureError> {
-    let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    if name.is_empty() {
-        Err(CaptureError::Empty)
-    } else if !name.bytes().all(word) || name.starts_with(|first: char| first.is_ascii_digit()) {
-        Err(CaptureError::BadName(name.to_owned()))
-    } else if known.contains(&name) {
-        Err(CaptureError::Duplicate(name.to_owned()))
-    } else {
-        Ok(())
     }
 }
 
@@ -167,7 +124,7 @@ fn reachable(segment: &[Piece], name: &[u8]) -> Vec<Vec<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::{Content, Entry, File};
+    use crate::tree::{Content, Entry, File, unquote};
 
     fn tree() -> Tree {
         let paths: [&[u8]; 12] = [
@@ -243,19 +200,39 @@ mod tests {
         assert_eq!(found("x{all}"), "x{y}(all={y})");
     }
 
+    /// `%xx` for what is no printable ASCII, and for `%`.
+    fn quote(text: &str) -> String {
+        let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'%';
+        text.bytes().map(|byte| if plain(byte) { char::from(byte).into() } else { format!("%{byte:02x}") }).collect()
+    }
+
+    /// Go's own answers, see e2e/oracle: a tree, then on each line a pattern and what it finds.
     #[test]
-    fn malformed_patterns() {
-        for (pattern, message) in [
-            ("apps/{app", "invalid capture starting at offset 5: missing closing brace"),
-            ("a/{}", "empty capture variable"),
-            ("{a-b}", "capture variable \"a-b\" must be a valid capture name matching [A-Za-z_][A-Za-z0-9_]*"),
-            ("{1a}", "capture variable \"1a\" must be a valid capture name matching [A-Za-z_][A-Za-z0-9_]*"),
-            ("{a}/{a}", "duplicate capture variable \"a\""),
-            ("\u{e9}}", "invalid capture ending at offset 2: missing opening brace"),
-            ("{{a}}", "capture variable \"{a\" must be a valid capture name matching [A-Za-z_][A-Za-z0-9_]*"),
-        ] {
-            assert_eq!(Pattern::parse(pattern).unwrap_err().to_string(), message, "{pattern}");
+    fn what_is_found_is_what_a_regular_expression_finds_in_go() {
+        let mut lines = include_str!("vectors/captures.txt").lines().filter(|line| !line.starts_with('#'));
+        let node = || {
+            Node::File(File {
+                executable: false,
+                size: 0,
+                sha256: [0; 32],
+                content: Content::Inline(bytes::Bytes::new()),
+            })
+        };
+        let entry = |path: &str| Entry { path: TreePath::new(&unquote(path)).unwrap(), node: node() };
+        let tree = Tree::from_entries(lines.next().unwrap().split(' ').map(entry).collect()).unwrap();
+        let mut matches = 0;
+        for line in lines {
+            let (pattern, expected) = line.split_once(' ').unwrap_or((line, ""));
+            let text = String::from_utf8(unquote(pattern)).unwrap();
+            let show = |(path, captures): &Match| {
+                let captures: Vec<String> =
+                    captures.iter().map(|(name, value)| format!("{name}={}", quote(value))).collect();
+                format!("{}:{}", quote(&path.to_string()), captures.join(","))
+            };
+            let found: Vec<String> = Pattern::parse(&text).unwrap().find(&tree).iter().map(show).collect();
+            assert_eq!(found.join(" "), expected, "what does {text} find?");
+            matches += found.len();
         }
-        assert!(Pattern::parse("{_a}/{B2}").is_ok());
+        assert!(matches > 500, "{matches}");
     }
 }

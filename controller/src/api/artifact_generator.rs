@@ -8,7 +8,7 @@ use kube::core::ObjectMeta;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ObjectKey, PAUSE_ANNOTATION, REQUEST_ANNOTATION, lenient, root_object};
+use super::{CONFIRM_ANNOTATION, ObjectKey, PAUSE_ANNOTATION, REQUEST_ANNOTATION, lenient, root_object};
 
 /// API group of `ArtifactGenerator`.
 pub const GROUP: &str = "source.extensions.fluxcd.io";
@@ -44,6 +44,11 @@ impl ArtifactGenerator {
     /// The token of the last request for a reconcile.
     pub fn requested_at(&self) -> Option<&str> {
         self.annotation(REQUEST_ANNOTATION)
+    }
+
+    /// The token with which a deletion of all outputs was confirmed.
+    pub fn confirmed(&self) -> Option<&str> {
+        self.annotation(CONFIRM_ANNOTATION)
     }
 
     /// The inventory of the last status, empty when there is none.

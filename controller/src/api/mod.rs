@@ -26,6 +26,8 @@ pub const FINALIZER: &str = "source.extensions.fluxcd.io/finalizer";
 pub const PAUSE_ANNOTATION: &str = "source.extensions.fluxcd.io/reconcile";
 /// Annotation with an opaque token; a new token asks for a reconcile.
 pub const REQUEST_ANNOTATION: &str = "reconcile.fluxcd.io/requestedAt";
+/// Annotation that confirms the deletion of all outputs, with the token that the condition Ready asks for.
+pub const CONFIRM_ANNOTATION: &str = "source.extensions.fluxcd.io/confirm-prune";
 /// Key in an artifact's metadata for the revision that it was made from.
 pub const ORIGIN_REVISION_KEY: &str = "org.opencontainers.image.revision";
 

@@ -1,6 +1,6 @@
 //! Whether what is published is still what the spec and the sources ask for.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use weir_proto::v1::Verdict;
 
@@ -9,7 +9,7 @@ use crate::api::{
     external_artifact::{Artifact, ExternalArtifact},
 };
 
-use super::{conditions::find, output};
+use super::{conditions::find, output, pattern, wanted::Wanted};
 
 /// The first difference that was found. Any of them means that everything is composed again; what turns out unchanged is not
 /// written.
@@ -58,6 +58,8 @@ pub struct Scene<'a> {
     pub verdicts: &'a [Verdict],
     /// The ExternalArtifacts in the namespace with the generator's label.
     pub outputs: &'a [&'a ExternalArtifact],
+    /// What is to be made, if that is known: with a path pattern, after the source was read.
+    pub wanted: Option<&'a Wanted>,
     /// What this process published last, by name. Names that are missing (after a restart) are compared with the inventory only.
     pub published: &'a HashMap<String, Artifact>,
 }
@@ -97,10 +99,12 @@ fn of_files(verdicts: &[Verdict]) -> Option<Drift> {
 fn of_outputs(scene: &Scene<'_>) -> bool {
     let inventory = scene.generator.inventory();
     let entries: HashMap<_, _> = inventory.iter().map(|entry| (entry.name.as_str(), entry)).collect();
+    let captures = scene.wanted.map(Wanted::all_captures).unwrap_or_default();
     scene.outputs.len() != inventory.len()
         || scene.outputs.iter().any(|output| {
             let name = output.metadata.name.as_deref().unwrap_or_default();
-            entries.get(name).is_none_or(|entry| !is_as_published(scene, output, entry))
+            let frame_is_intact = || frame_is_intact(scene.generator, output, name, captures.get(name).copied());
+            entries.get(name).is_none_or(|entry| !is_as_published(scene, output, entry) || !frame_is_intact())
         })
 }
 
@@ -111,13 +115,23 @@ fn is_as_published(scene: &Scene<'_>, observed: &ExternalArtifact, entry: &Inven
         && artifact.filename() == entry.filename
         && artifact.url.ends_with(&format!("/{}", artifact.path))
         && output::is_ready_with(observed, published)
-        && frame_is_intact(scene.generator, observed, &entry.name)
 }
 
-/// With a path pattern the captures, and so the labels, are known only after the sources were read.
-fn frame_is_intact(generator: &ArtifactGenerator, observed: &ExternalArtifact, name: &str) -> bool {
-    !generator.spec.path_pattern.is_empty()
-        || !output::frame_differs(observed, &output::frame(generator, name, &Default::default()))
+/// Where it is not known what the captures of a path pattern took, any value of their labels will do; none does not.
+fn frame_is_intact(
+    generator: &ArtifactGenerator,
+    observed: &ExternalArtifact,
+    name: &str,
+    captures: Option<&BTreeMap<String, String>>,
+) -> bool {
+    if let Some(captures) = captures {
+        return !output::frame_differs(observed, &output::frame(generator, name, captures));
+    }
+    let labels = observed.metadata.labels.as_ref();
+    let value = |key: &str| labels.and_then(|labels| labels.get(key)).cloned().unwrap_or_default();
+    let captures = pattern::captures(&generator.spec.path_pattern);
+    let captures = captures.into_iter().map(|key| (key.to_owned(), value(key))).collect();
+    !output::frame_differs(observed, &output::frame(generator, name, &captures))
 }
 
 #[cfg(test)]
@@ -131,6 +145,7 @@ mod tests {
         plan::{
             conditions::{self, Situation},
             inventory, output,
+            pattern::Rendered,
         },
     };
 
@@ -142,6 +157,7 @@ mod tests {
         outputs: Vec<ExternalArtifact>,
         verdicts: Vec<Verdict>,
         published: HashMap<String, Artifact>,
+        wanted: Option<Wanted>,
         digest: &'static str,
     }
 
@@ -158,6 +174,7 @@ mod tests {
             outputs: Vec::new(),
             verdicts: vec![Verdict::Ok; 2],
             published: HashMap::new(),
+            wanted: None,
             digest: "sources",
         };
         for name in ["a", "b"] {
@@ -188,11 +205,28 @@ mod tests {
         status(world).conditions = conditions::next(&before, situation, 3, NOW);
     }
 
+    /// The two artifacts are what a pattern found.
+    fn with_pattern(world: &mut World) {
+        world.generator.spec.path_pattern = "@src/apps/{app}".into();
+        for output in &mut world.outputs {
+            let name = output.metadata.name.clone().unwrap();
+            output.metadata.labels.as_mut().unwrap().insert("app".into(), name);
+        }
+    }
+
+    fn expanded(world: &World) -> Wanted {
+        let rendered = |name: &str| Rendered {
+            artifact: OutputArtifact { name: name.into(), ..Default::default() },
+            captures: [("app".to_owned(), name.to_owned())].into(),
+        };
+        Wanted::Expanded(world.generator.inventory().iter().map(|entry| rendered(&entry.name)).collect())
+    }
+
     #[test]
     #[expect(clippy::too_many_lines, reason = "a table")]
     fn first_hit_wins() {
         type Edit = fn(&mut World);
-        let rows: [(&str, Edit, Option<Drift>); 36] = [
+        let rows: [(&str, Edit, Option<Drift>); 42] = [
             ("§8 nothing", |_| {}, None),
             ("§8 nothing, store not asked", |w| w.verdicts.clear(), None),
             ("§8 nothing, after a restart", |w| w.published.clear(), None),
@@ -262,10 +296,53 @@ mod tests {
             (
                 "§8.4 not with pathPattern",
                 |w| {
-                    w.generator.spec.path_pattern = "@a/{b}".into();
+                    with_pattern(w);
                     w.generator.spec.artifacts.pop();
                 },
                 None,
+            ),
+            ("§8.4 nothing, with pathPattern", with_pattern, None),
+            (
+                "#346 label of a capture removed",
+                |w| {
+                    with_pattern(w);
+                    _ = w.outputs[0].metadata.labels.as_mut().unwrap().remove("app");
+                },
+                Some(Drift::ExternalArtifactsChanged),
+            ),
+            (
+                "#346 label of a capture edited",
+                |w| {
+                    with_pattern(w);
+                    w.wanted = Some(expanded(w));
+                    _ = w.outputs[0].metadata.labels.as_mut().unwrap().insert("app".into(), "other".into());
+                },
+                Some(Drift::ExternalArtifactsChanged),
+            ),
+            (
+                "§8.4 nothing, with an expanded pathPattern",
+                |w| {
+                    with_pattern(w);
+                    w.wanted = Some(expanded(w));
+                },
+                None,
+            ),
+            (
+                "after a restart nobody knows what a capture took",
+                |w| {
+                    with_pattern(w);
+                    _ = w.outputs[0].metadata.labels.as_mut().unwrap().insert("app".into(), "other".into());
+                },
+                None,
+            ),
+            (
+                "#346 reserved label edited, with pathPattern",
+                |w| {
+                    with_pattern(w);
+                    let labels = w.outputs[0].metadata.labels.as_mut().unwrap();
+                    _ = labels.insert(crate::api::MANAGED_BY_LABEL.into(), "me".into());
+                },
+                Some(Drift::ExternalArtifactsChanged),
             ),
             ("§8.5 missing", |w| w.verdicts[1] = Verdict::Missing, Some(Drift::ArtifactMissing)),
             ("§8.6 corrupted", |w| w.verdicts[1] = Verdict::Corrupted, Some(Drift::ArtifactCorrupted)),
@@ -354,6 +431,7 @@ mod tests {
                 sources_digest: world.digest,
                 verdicts: &world.verdicts,
                 outputs: &outputs,
+                wanted: world.wanted.as_ref(),
                 published: &world.published,
             };
             assert_eq!(detect(&scene), drift, "row {row}");

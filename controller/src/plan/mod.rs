@@ -6,11 +6,14 @@
 pub mod conditions;
 pub mod drift;
 pub mod fight;
+pub mod guard;
 pub mod inventory;
 pub mod observe;
 pub mod output;
+pub mod pattern;
 pub mod requeue;
 pub mod sources;
 pub mod stored;
 pub mod trigger;
 pub mod validate;
+pub mod wanted;

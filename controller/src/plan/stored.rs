@@ -15,6 +15,7 @@ use super::{
     inventory,
     observe::Observed,
     output::{self, Origin},
+    wanted::Wanted,
 };
 
 /// The output that a file is of; `None` when its path is none of this controller's.
@@ -85,11 +86,11 @@ impl Recall<'_> {
     }
 }
 
-/// What each artifact of the spec is to publish, in its order, when all of it is known: then nothing has to be built to restore an
-/// output. `known` is what this process last published as an output, or has found to be right. With a path pattern it is never
-/// known: labels and names depend on the source.
+/// What each artifact is to publish, in their order, when all of it is known: then nothing has to be built to restore an output.
+/// `known` is what this process last published as an output, or has found to be right.
 pub fn restorable(
     generator: &ArtifactGenerator,
+    wanted: &Wanted,
     known: impl Fn(&ObjectKey) -> Option<Artifact>,
 ) -> Option<Vec<Artifact>> {
     let entries = entries(generator);
@@ -98,8 +99,7 @@ pub fn restorable(
         known(&entry.key())
             .filter(|artifact| artifact.digest == entry.digest && artifact.path == inventory::path(entry))
     };
-    let without_pattern = generator.spec.path_pattern.is_empty().then_some(&generator.spec.artifacts)?;
-    without_pattern.iter().map(artifact).collect()
+    wanted.artifacts().map(artifact).collect()
 }
 
 fn entries(generator: &ArtifactGenerator) -> HashMap<&str, &InventoryEntry> {
@@ -254,20 +254,24 @@ mod tests {
     fn only_what_is_wholly_known_is_restored() {
         let known = |_: &ObjectKey| recalled(&generator("", ""), &[file("a", "1")], "", None);
         type Edit = fn(&mut ArtifactGenerator);
-        let rows: [(&str, Edit, bool); 5] = [
+        let rows: [(&str, Edit, bool); 4] = [
             ("all is known", |_| {}, true),
             ("no entry", |generator| generator.status = None, false),
             ("the entry has another digest", |generator| inventory_of(generator).digest = "sha256:2".into(), false),
             ("the entry has another file", |generator| inventory_of(generator).filename = "2.tar.gz".into(), false),
-            ("§10 names depend on the source", |generator| generator.spec.path_pattern = "@src/{app}".into(), false),
         ];
         for (row, edit, is_known) in rows {
             let mut generator = generator("", "");
             edit(&mut generator);
-            let found = restorable(&generator, known).map(|artifacts| artifacts.len());
+            let wanted = Wanted::Listed(generator.clone().into());
+            let found = restorable(&generator, &wanted, known).map(|artifacts| artifacts.len());
             assert_eq!(found, is_known.then_some(1), "row {row}");
         }
-        assert_eq!(restorable(&generator("", ""), |_| None), None, "nobody knows");
+        let plain = generator("", "");
+        let wanted = Wanted::Listed(plain.clone().into());
+        assert_eq!(restorable(&plain, &wanted, |_| None), None, "nobody knows");
+        let none = Wanted::Expanded([].into());
+        assert_eq!(restorable(&plain, &none, known), Some(vec![]), "§10.2 nothing is to be made");
     }
 
     fn inventory_of(generator: &mut ArtifactGenerator) -> &mut InventoryEntry {

@@ -3,11 +3,12 @@
 use crate::api::{artifact_generator::ArtifactGenerator, source::SourceArtifact};
 
 /// Whether a change of a generator asks for a reconcile: it is new, its spec changed, or a new token was put in the request
-/// annotation. Pausing and resuming change nothing by themselves.
+/// annotation or in the one that confirms a deletion. Pausing and resuming change nothing by themselves.
 pub fn generator_changed(old: Option<&ArtifactGenerator>, new: &ArtifactGenerator) -> bool {
     let Some(old) = old else { return true };
     old.metadata.generation != new.metadata.generation
         || new.requested_at().is_some_and(|token| old.requested_at() != Some(token))
+        || new.confirmed().is_some_and(|token| old.confirmed() != Some(token))
 }
 
 /// What happened to a source.
@@ -35,7 +36,7 @@ pub fn source_changed(change: SourceChange<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{PAUSE_ANNOTATION, REQUEST_ANNOTATION};
+    use crate::api::{CONFIRM_ANNOTATION, PAUSE_ANNOTATION, REQUEST_ANNOTATION};
 
     fn generator(generation: i64, annotations: &[(&str, &str)]) -> ArtifactGenerator {
         let mut generator = ArtifactGenerator::default();
@@ -49,6 +50,7 @@ mod tests {
     fn generators() {
         let plain = generator(1, &[]);
         let asked = generator(1, &[(REQUEST_ANNOTATION, "a")]);
+        let confirmed = generator(1, &[(CONFIRM_ANNOTATION, "a")]);
         // (row, old, new, triggers)
         let rows = [
             ("§4 created", None, &plain, true),
@@ -58,6 +60,10 @@ mod tests {
             ("§4 asked again", Some(&asked), &generator(1, &[(REQUEST_ANNOTATION, "b")]), true),
             ("§4 same token", Some(&asked), &asked, false),
             ("§4 token removed", Some(&asked), &plain, false),
+            ("a deletion is confirmed", Some(&plain), &confirmed, true),
+            ("another one is", Some(&confirmed), &generator(1, &[(CONFIRM_ANNOTATION, "b")]), true),
+            ("it was confirmed before", Some(&confirmed), &confirmed, false),
+            ("the confirmation is used up", Some(&confirmed), &plain, false),
             ("§4 paused", Some(&plain), &generator(1, &[(PAUSE_ANNOTATION, "disabled")]), false),
         ];
         for (row, old, new, triggers) in rows {

@@ -30,9 +30,6 @@ pub enum Invalid {
         /// The alias, without `@`.
         alias: String,
     },
-    /// This version composes named artifacts only.
-    #[error("pathPattern is not supported by this version of weir-controller: list each artifact under spec.artifacts")]
-    PathPattern,
 }
 
 impl Invalid {
@@ -45,7 +42,8 @@ impl Invalid {
     }
 }
 
-/// Checks a spec: every source in order (alias, then namespace), then every artifact in order (name, name syntax, revision).
+/// Checks a spec: every source in order (alias, then namespace), then every artifact in order (name, name syntax, revision). With
+/// a path pattern names are templates: their text must differ, their syntax is checked when they are filled in.
 ///
 /// `namespace` is the generator's own; naming it explicitly is never a cross-namespace reference.
 pub fn validate(spec: &ArtifactGeneratorSpec, namespace: &str, no_cross_namespace: bool) -> Result<(), Invalid> {
@@ -57,7 +55,7 @@ pub fn validate(spec: &ArtifactGeneratorSpec, namespace: &str, no_cross_namespac
     for artifact in &spec.artifacts {
         check_artifact(artifact, &mut names, &aliases, spec.path_pattern.is_empty())?;
     }
-    if spec.path_pattern.is_empty() { Ok(()) } else { Err(Invalid::PathPattern) }
+    Ok(())
 }
 
 fn check_source<'a>(
@@ -96,10 +94,10 @@ fn check_artifact<'a>(
 }
 
 /// Whether an object can have this name (RFC 1123 subdomain); else what is wrong, in the words of kube-apiserver.
-fn name_is_valid(name: &str) -> Result<(), String> {
+pub(super) fn name_is_valid(name: &str) -> Result<(), String> {
     let mut wrong = Vec::new();
     if name.len() > NAME_LIMIT {
-        wrong.push("must be no more than 253 characters");
+        wrong.push("must be no more than 253 bytes");
     }
     let alphanumeric = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let part_is_valid = |part: &str| {
@@ -204,16 +202,34 @@ mod tests {
                 Some(("ValidationFailed", "artifact x revision source alias 'b' not found")),
             ),
             (
-                "not yet: pathPattern",
-                with_pattern(spec(from_ref(&a), &[artifact("{app}", "@a")])),
+                "§6.4 no name syntax with pathPattern: templates, even broken ones",
+                with_pattern(spec(from_ref(&a), &[artifact("{app}", "@a"), artifact("X_{", "")])),
                 false,
-                Some(("ValidationFailed", "pathPattern is not supported by this version")),
+                None,
             ),
             (
-                "§6 other errors come before pathPattern",
+                "§6.3 template twice",
                 with_pattern(spec(from_ref(&a), &[artifact("{app}", ""), artifact("{app}", "")])),
                 false,
                 Some(("ValidationFailed", "duplicate artifact name '{app}' found")),
+            ),
+            (
+                "§6.3 templates that will make one name differ",
+                with_pattern(spec(from_ref(&a), &[artifact("{app}", ""), artifact("{env}", "")])),
+                false,
+                None,
+            ),
+            (
+                "§6.5 revision alias with pathPattern",
+                with_pattern(spec(from_ref(&a), &[artifact("{app}", "@b")])),
+                false,
+                Some(("ValidationFailed", "artifact {app} revision source alias 'b' not found")),
+            ),
+            (
+                "§6 pathPattern itself is not looked at",
+                ArtifactGeneratorSpec { path_pattern: "@nobody/{".into(), ..spec(from_ref(&a), &[]) },
+                false,
+                None,
             ),
         ];
         for (row, spec, no_cross_namespace, wanted) in rows {
@@ -240,6 +256,6 @@ mod tests {
             assert!(name_is_valid(bad).is_err(), "{bad:?}");
         }
         let both = name_is_valid(&format!("{too_long}-")).unwrap_err();
-        assert!(both.starts_with("must be no more than 253 characters; a lowercase"), "{both}");
+        assert!(both.starts_with("must be no more than 253 bytes; a lowercase"), "{both}");
     }
 }

@@ -1,6 +1,6 @@
 //! One call to the artifact server composes everything; results are published while others are still being made.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use futures::{StreamExt as _, stream, stream::FuturesUnordered};
 use tracing::debug;
@@ -10,17 +10,17 @@ use super::{Context, Run};
 use crate::{
     api::{
         ObjectKey,
-        artifact_generator::{ArtifactGenerator, InventoryEntry, OutputArtifact},
+        artifact_generator::{InventoryEntry, OutputArtifact},
     },
     error::ReconcileError,
-    plan::{inventory, observe::Observed},
+    plan::{inventory, observe::Observed, wanted::Wanted},
     server::BuildCall,
     watch::Cluster,
 };
 
 /// What was built and published.
 pub(super) struct Built {
-    /// One entry for each artifact, in spec order.
+    /// One entry for each artifact, in their order.
     pub(super) entries: Vec<InventoryEntry>,
     /// Places of those whose file is another than before.
     pub(super) changed: Vec<usize>,
@@ -46,30 +46,28 @@ impl Drop for Claims<'_> {
 pub(super) type Progress = Vec<Option<Result<InventoryEntry, ReconcileError>>>;
 
 impl Run<'_> {
-    /// Builds and publishes every artifact. All are attempted; the first failure in spec order is the one returned.
-    pub(super) async fn build(&self, observed: &Observed) -> Result<Built, ReconcileError> {
-        let (_claims, mut progress) = self.claim_all();
+    /// Builds and publishes every artifact. All are attempted; the first failure in their order is the one returned.
+    pub(super) async fn build(&self, wanted: &Wanted, observed: &Observed) -> Result<Built, ReconcileError> {
+        let (_claims, mut progress) = self.claim_all(wanted);
         let free: Vec<usize> = (0..progress.len()).filter(|&index| progress[index].is_none()).collect();
         if !free.is_empty() {
-            self.build_and_publish(observed, free, &mut progress).await?;
+            self.build_and_publish(wanted, observed, free, &mut progress).await?;
         }
-        self.built(progress)
+        self.built(wanted, progress)
     }
 
     /// Claims every name. What is left open can be worked on as long as the claims are kept.
-    pub(super) fn claim_all(&self) -> (Claims<'_>, Progress) {
+    pub(super) fn claim_all(&self, wanted: &Wanted) -> (Claims<'_>, Progress) {
         let mut claims = Claims { context: self.context, uid: &self.uid, keys: Vec::new() };
-        let artifacts = self.generator.spec.artifacts.iter();
-        let progress = artifacts.map(|artifact| self.claim(artifact, &mut claims)).collect();
+        let progress = wanted.artifacts().map(|artifact| self.claim(artifact, &mut claims)).collect();
         (claims, progress)
     }
 
-    /// What became of all, or the first failure in spec order.
-    pub(super) fn built(&self, progress: Progress) -> Result<Built, ReconcileError> {
-        let artifacts = &self.generator.spec.artifacts;
+    /// What became of all, or the first failure in their order.
+    pub(super) fn built(&self, wanted: &Wanted, progress: Progress) -> Result<Built, ReconcileError> {
         let entries = progress
             .into_iter()
-            .zip(artifacts)
+            .zip(wanted.artifacts())
             .map(|(done, artifact)| {
                 done.unwrap_or_else(|| Err(ReconcileError::Server(format!("it gave no result for {}", artifact.name))))
             })
@@ -101,6 +99,7 @@ impl Run<'_> {
 
     async fn build_and_publish(
         &self,
+        wanted: &Wanted,
         observed: &Observed,
         indices: Vec<usize>,
         progress: &mut Progress,
@@ -111,7 +110,7 @@ impl Run<'_> {
             sources: observed.sources.iter().map(|(alias, source)| source_message(alias, source)).collect(),
             timeout: self.context.settings.timeout,
         };
-        let requests = stream::iter(self.requests(indices));
+        let requests = stream::iter(self.requests(wanted, indices));
         let answers = self.context.server.build(call, requests).await?;
         let answers = answers.then(|answer| async {
             drop(self.marking.lock().await);
@@ -125,9 +124,9 @@ impl Run<'_> {
                 answer = answers.next(), if end.is_none() => match answer {
                     Some(Ok(answer)) => match answer.message {
                         Some(Message::Result(result)) => {
-                            if let Some((index, stored)) = self.settle(result, progress) {
-                                let artifact = self.artifact(index, stored, observed);
-                                writes.extend(self.publish(index, artifact, progress));
+                            if let Some((index, stored)) = self.settle(wanted, result, progress) {
+                                let artifact = self.artifact(wanted.artifact(index), stored, observed);
+                                writes.extend(self.publish(wanted, index, artifact, progress));
                             }
                         }
                         Some(Message::Sources(ready)) => self.say_sources(&ready),
@@ -143,9 +142,9 @@ impl Run<'_> {
     }
 
     /// Notes a result. Returns the stored file, to be published.
-    fn settle(&self, result: BuildResult, progress: &mut Progress) -> Option<(usize, v1::Artifact)> {
+    fn settle(&self, wanted: &Wanted, result: BuildResult, progress: &mut Progress) -> Option<(usize, v1::Artifact)> {
         let index = usize::try_from(result.index).ok().filter(|index| *index < progress.len())?;
-        let name = &self.generator.spec.artifacts[index].name;
+        let name = &wanted.artifact(index).name;
         match result.outcome? {
             Outcome::Unchanged(artifact) | Outcome::Built(artifact) => {
                 if result.ignored_files > 0 {
@@ -165,14 +164,15 @@ impl Run<'_> {
     }
 
     /// The messages for the artifacts at `indices`, made one by one as the call takes them.
-    fn requests(&self, indices: Vec<usize>) -> impl Iterator<Item = BuildArtifact> + Send + use<> {
-        let generator = self.generator.clone();
-        let current: HashMap<String, (String, String)> = generator
+    fn requests(&self, wanted: &Wanted, indices: Vec<usize>) -> impl Iterator<Item = BuildArtifact> + Send + use<> {
+        let wanted = wanted.clone();
+        let current: HashMap<String, (String, String)> = self
+            .generator
             .inventory()
             .iter()
             .map(|entry| (entry.name.clone(), (inventory::path(entry), entry.digest.clone())))
             .collect();
-        indices.into_iter().map(move |index| request(&generator, index, &current))
+        indices.into_iter().map(move |index| request(wanted.artifact(index), index, &current))
     }
 
     fn say_sources(&self, ready: &v1::SourcesReady) {
@@ -189,17 +189,12 @@ impl Run<'_> {
     }
 }
 
-fn source_message(alias: &str, source: &crate::plan::observe::ObservedSource) -> v1::Source {
+pub(super) fn source_message(alias: &str, source: &crate::plan::observe::ObservedSource) -> v1::Source {
     v1::Source { alias: alias.to_owned(), url: source.url.clone(), digest: source.digest.clone() }
 }
 
 /// Any other generator's claim has been checked already, so what is left on the volume under this name is nobody's.
-fn request(
-    generator: &Arc<ArtifactGenerator>,
-    index: usize,
-    current: &HashMap<String, (String, String)>,
-) -> BuildArtifact {
-    let artifact = &generator.spec.artifacts[index];
+fn request(artifact: &OutputArtifact, index: usize, current: &HashMap<String, (String, String)>) -> BuildArtifact {
     let (current_path, current_digest) = current.get(&artifact.name).cloned().unwrap_or_default();
     let copy = artifact.copy.iter().map(|operation| v1::CopyOperation {
         from: operation.from.clone(),

@@ -1,8 +1,9 @@
-//! One reconcile of one generator: validate, observe, drift, build, publish, prune, report. The decisions are in
+//! One reconcile of one generator: validate, observe, drift, expand, build, publish, prune, report. The decisions are in
 //! [`crate::plan`]; here they are carried out.
 
 mod accounts;
 mod build;
+mod expand;
 mod finalize;
 mod observe;
 mod progress;
@@ -36,6 +37,7 @@ use crate::{
     watch::{Cluster, Triggers},
 };
 pub use accounts::Accounts;
+pub use expand::Expansions;
 
 /// How many writes of ExternalArtifacts the process has on their way at most. More only queue up in the API server.
 pub const WRITES_AT_ONCE: usize = 12;
@@ -60,6 +62,8 @@ pub struct Context {
     pub writes: Semaphore,
     /// Which generators have no files that nobody names.
     pub accounts: Accounts,
+    /// What path patterns came to.
+    pub expansions: Expansions,
 }
 
 /// The flags that a run needs.
@@ -87,7 +91,9 @@ enum Ending {
 
 /// What a run published.
 struct Published {
-    /// One entry for each artifact, in spec order, and orphans that are still to be deleted.
+    /// How many artifacts the generator has.
+    artifacts: usize,
+    /// One entry for each artifact, in their order, and orphans that are still to be deleted.
     inventory: Vec<InventoryEntry>,
     /// Digest of the sources that it was made from.
     sources_digest: String,
@@ -145,6 +151,7 @@ pub async fn reconcile(context: &Context, key: &ObjectKey) -> Result<Action, Rec
     let reported = run.report(result).await;
     if reported.is_ok() {
         context.accounts.settle(&run.uid);
+        run.spend_confirmation().await;
     }
     reported
 }
@@ -185,6 +192,7 @@ impl<'a> Run<'a> {
         let built = self.working(self.mend(drift, &observed)).await?;
         let (inventory, unpruned) = self.prune(&built.entries).await;
         Ok(Ending::Published(Published {
+            artifacts: built.entries.len(),
             inventory,
             sources_digest: observed.digest,
             changed: built.changed,

@@ -78,11 +78,13 @@ impl Run<'_> {
             })
             .collect();
         let outputs: Vec<&ExternalArtifact> = outputs.iter().map(Arc::as_ref).collect();
+        let wanted = self.known_wanted(observed);
         drift::detect(&Scene {
             generator: &self.generator,
             sources_digest: &observed.digest,
             verdicts,
             outputs: &outputs,
+            wanted: wanted.as_ref(),
             published: &published,
         })
     }

@@ -22,6 +22,7 @@ use crate::{
         inventory,
         observe::Observed,
         output::{self, Origin},
+        wanted::Wanted,
     },
     watch::{feed::innermost, outputs::Write},
 };
@@ -53,9 +54,8 @@ struct Pending {
 }
 
 impl Run<'_> {
-    /// What to publish of the artifact at `index` of the spec.
-    pub(super) fn artifact(&self, index: usize, stored: v1::Artifact, observed: &Observed) -> Artifact {
-        let spec = &self.generator.spec.artifacts[index];
+    /// What to publish of a stored artifact.
+    pub(super) fn artifact(&self, spec: &OutputArtifact, stored: v1::Artifact, observed: &Observed) -> Artifact {
         let key = self.output_key(&spec.name);
         let outputs = &self.context.cluster.outputs;
         let object = outputs.get(&key);
@@ -65,19 +65,20 @@ impl Run<'_> {
         output::artifact(stored, spec, observed, previous, self.origin())
     }
 
-    /// Publishes the artifact at `index` of the spec. What is as it should be is noted in `progress` at once; otherwise the
+    /// Publishes the artifact at `index` of those that are wanted. What is as it should be is noted in `progress` at once; otherwise the
     /// returned future writes, and gives what to note.
     pub(super) fn publish<'r>(
         &'r self,
+        wanted: &'r Wanted,
         index: usize,
         artifact: Artifact,
         progress: &mut [Option<Result<InventoryEntry, ReconcileError>>],
     ) -> Option<impl Future<Output = (usize, Result<InventoryEntry, ReconcileError>)> + use<'r>> {
-        let spec = &self.generator.spec.artifacts[index];
+        let spec = wanted.artifact(index);
         let key = self.output_key(&spec.name);
         let outputs = &self.context.cluster.outputs;
         let object = outputs.get(&key);
-        let frame = output::frame(&self.generator, &spec.name, &Default::default());
+        let frame = output::frame(&self.generator, &spec.name, wanted.captures(index));
         let is_done = object
             .as_ref()
             .is_some_and(|object| !output::frame_differs(object, &frame) && output::is_ready_with(object, &artifact));

@@ -9,28 +9,30 @@ use super::{Run, build::Built, observe::question};
 use crate::{
     api::external_artifact::Artifact,
     error::ReconcileError,
-    plan::{drift::Drift, observe::Observed, stored},
+    plan::{drift::Drift, observe::Observed, stored, wanted::Wanted},
 };
 
 impl Run<'_> {
     /// Brings everything to what the spec asks for, in the cheapest way that there is.
     pub(super) async fn mend(&self, drift: Drift, observed: &Observed) -> Result<Built, ReconcileError> {
         if drift == Drift::ExternalArtifactsChanged
-            && let Some(artifacts) = self.known(observed).await?
+            && let Some(wanted) = self.known_wanted(observed)
+            && let Some(artifacts) = self.known(&wanted, observed).await?
         {
             debug!(artifacts = artifacts.len(), "all files are good, outputs are restored without their sources");
-            return self.restore(artifacts).await;
+            return self.restore(&wanted, artifacts).await;
         }
-        self.build(observed).await
+        let wanted = self.wanted(observed).await?;
+        self.build(&wanted, observed).await
     }
 
-    /// What the artifacts are to publish, in spec order, if all of it is known and all files are good.
-    async fn known(&self, observed: &Observed) -> Result<Option<Vec<Artifact>>, ReconcileError> {
+    /// What the artifacts are to publish, in their order, if all of it is known and all files are good.
+    async fn known(&self, wanted: &Wanted, observed: &Observed) -> Result<Option<Vec<Artifact>>, ReconcileError> {
         if !self.recall(observed).await? {
             return Ok(None);
         }
         let outputs = &self.context.cluster.outputs;
-        let known = stored::restorable(&self.generator, |key| {
+        let known = stored::restorable(&self.generator, wanted, |key| {
             let ours =
                 |object: &_| crate::api::external_artifact::ExternalArtifact::generator_uid(object) == Some(&self.uid);
             outputs.published(key).or_else(|| outputs.get(key).filter(|object| ours(object))?.artifact().cloned())
@@ -42,18 +44,18 @@ impl Run<'_> {
         Ok(verdicts.iter().all(|verdict| *verdict == Verdict::Ok).then_some(artifacts))
     }
 
-    async fn restore(&self, artifacts: Vec<Artifact>) -> Result<Built, ReconcileError> {
-        let (_claims, mut progress) = self.claim_all();
+    async fn restore(&self, wanted: &Wanted, artifacts: Vec<Artifact>) -> Result<Built, ReconcileError> {
+        let (_claims, mut progress) = self.claim_all(wanted);
         drop(self.marking.lock().await);
         let mut writes = FuturesUnordered::new();
         for (index, artifact) in artifacts.into_iter().enumerate() {
             if progress[index].is_none() {
-                writes.extend(self.publish(index, artifact, &mut progress));
+                writes.extend(self.publish(wanted, index, artifact, &mut progress));
             }
         }
         while let Some((index, result)) = writes.next().await {
             progress[index] = Some(result);
         }
-        self.built(progress)
+        self.built(wanted, progress)
     }
 }

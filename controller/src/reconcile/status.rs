@@ -120,7 +120,7 @@ impl Run<'_> {
     }
 
     async fn report_published(&self, published: &Published) -> Result<Action, ReconcileError> {
-        let artifacts = self.generator.spec.artifacts.len();
+        let artifacts = published.artifacts;
         let unpruned = published.unpruned.as_ref();
         let trouble = unpruned.map(|error| (error.reason().unwrap_or("ReconciliationFailed"), error.to_string()));
         let situation = match &trouble {
@@ -130,12 +130,12 @@ impl Run<'_> {
         let change = Change {
             situation: Some(situation),
             inventory: Some(&published.inventory),
-            sources_digest: Some(&published.sources_digest),
+            sources_digest: unpruned.is_none().then_some(&published.sources_digest),
             handled: true,
         };
         let (written, ()) = tokio::join!(self.write_status(&change), self.collect(&published.inventory));
         written.map_err(|error| ReconcileError::Status(innermost(&error)))?;
-        self.announce(published, artifacts, trouble.as_ref());
+        self.announce(published, trouble.as_ref());
         let sample = rand::rng().random_range(0.0..1.0);
         match published.unpruned.clone() {
             Some(error) => Err(error),
@@ -143,7 +143,7 @@ impl Run<'_> {
         }
     }
 
-    fn announce(&self, published: &Published, artifacts: usize, trouble: Option<&(&str, String)>) {
+    fn announce(&self, published: &Published, trouble: Option<&(&str, String)>) {
         let events = &self.context.events;
         let changed: Vec<InventoryEntry> =
             published.changed.iter().filter_map(|&index| published.inventory.get(index).cloned()).collect();
@@ -157,7 +157,7 @@ impl Run<'_> {
         }
         let notice = match trouble {
             Some((reason, message)) => Notice::failed(reason, message),
-            None => Notice::succeeded(artifacts),
+            None => Notice::succeeded(published.artifacts),
         };
         info!("{}", notice.message);
         events.record(&self.generator, &notice);

@@ -13,10 +13,10 @@ use tonic::{
 use weir_proto::{
     MAX_MESSAGE_BYTES, Owner,
     v1::{
-        self, ArtifactRef, BuildRequest, BuildResponse, Caller, Collectable, GarbageCollectRequest, GetInfoRequest,
-        GetInfoResponse, ListRequest, RemoveAllRequest, SetServingRequest, Settings, StoredFile, Verdict,
-        VerifyRequest, WatchRequest, WatchResponse, artifact_builder_client::ArtifactBuilderClient,
-        artifact_storage_client::ArtifactStorageClient,
+        self, ArtifactRef, BuildRequest, BuildResponse, Caller, Collectable, FindDirectoriesRequest,
+        FindDirectoriesResponse, GarbageCollectRequest, GetInfoRequest, GetInfoResponse, ListRequest, RemoveAllRequest,
+        SetServingRequest, Settings, StoredFile, Verdict, VerifyRequest, WatchRequest, WatchResponse,
+        artifact_builder_client::ArtifactBuilderClient, artifact_storage_client::ArtifactStorageClient,
     },
 };
 
@@ -133,6 +133,26 @@ impl Server {
         request.set_timeout(call.timeout);
         let answers = self.builder.clone().build(request).await.map_err(|status| self.error(&status))?;
         Ok(self.stream(answers.into_inner()))
+    }
+
+    /// The directories of a source that match a pattern with captures, in the order of the tree. The source is at hand for a build that
+    /// follows.
+    pub async fn find_directories(
+        &self,
+        owner: &Owner,
+        source: Option<v1::Source>,
+        pattern: &str,
+        timeout: Duration,
+    ) -> Result<Vec<FindDirectoriesResponse>, ServerError> {
+        let request = FindDirectoriesRequest {
+            caller: Some(self.caller(owner)),
+            source,
+            settings: Some(self.policy.settings.clone()),
+            pattern: pattern.to_owned(),
+        };
+        let answers = self.builder.clone().find_directories(timed(request, timeout)).await;
+        let answers = answers.map_err(|status| self.error(&status))?;
+        self.stream(answers.into_inner()).try_collect().await
     }
 
     /// Checks that files are there and intact: one verdict for each `(path, digest)`, in order.

@@ -16,6 +16,7 @@ mod manifests;
 mod missing_definition;
 mod names;
 mod oracle;
+mod pattern;
 mod peer;
 mod rbac;
 mod reconcile;
@@ -96,6 +97,11 @@ fn add_all(suite: &mut Suite) {
         oracle::{
             go_reads_what_weir_merges,
             recorded_answers_are_still_given,
+        },
+        pattern::{
+            each_folder_becomes_an_artifact,
+            that_finds_nothing_any_more_deletes_nothing_unasked,
+            what_can_not_be_expanded_stalls,
         },
         peer::{
             random_folders_give_the_same_tar,

@@ -59,7 +59,7 @@ pub(crate) async fn restricted_namespace_admits_the_pod(scene: Scene) -> Result<
 /// The objects that README.md and docs/ show are accepted as they stand there.
 pub(crate) async fn documented_objects_are_accepted(scene: Scene) -> Result<()> {
     let mut found = 0;
-    for document in ["README.md", "docs/operating.md", "docs/security.md"] {
+    for document in ["README.md", "docs/operating.md", "docs/path-pattern.md", "docs/security.md"] {
         let text = std::fs::read_to_string(root().join(document)).with_context(|| document.to_owned())?;
         for block in blocks(&text) {
             // Patches have no kind, and kustomizations are no objects of the API.

@@ -18,19 +18,21 @@ const SEED: &str = "WEIR_YAML_SEED";
 /// How many pairs of files are merged by both.
 const PAIRS: usize = 4000;
 
-/// Kind, how many, seed, and where they are kept below `artifact-server/src`.
-const VECTORS: [(&str, usize, u32, &str); 6] = [
-    ("segment", 600, 1, "tree/glob/vectors/segment.txt"),
-    ("doublestar", 900, 1, "tree/glob/vectors/doublestar.txt"),
-    ("walk", 600, 1, "tree/glob/vectors/walk.txt"),
-    ("find", 900, 1, "tree/glob/vectors/find.txt"),
-    ("header", 250, 1, "archive/vectors/header.txt"),
-    ("merge", 1000, 1, "tree/yaml/vectors/merge.txt"),
+/// Kind, how many, seed, and where they are kept.
+const VECTORS: [(&str, usize, u32, &str); 8] = [
+    ("segment", 600, 1, "artifact-server/src/tree/glob/vectors/segment.txt"),
+    ("doublestar", 900, 1, "artifact-server/src/tree/glob/vectors/doublestar.txt"),
+    ("walk", 600, 1, "artifact-server/src/tree/glob/vectors/walk.txt"),
+    ("find", 900, 1, "artifact-server/src/tree/glob/vectors/find.txt"),
+    ("header", 250, 1, "artifact-server/src/archive/vectors/header.txt"),
+    ("merge", 1000, 1, "artifact-server/src/tree/yaml/vectors/merge.txt"),
+    ("capture", 400, 1, "artifact-server/src/tree/vectors/captures.txt"),
+    ("label", 200, 1, "controller/src/plan/pattern/vectors/labels.txt"),
 ];
 
 /// Go's libraries still answer as recorded.
 pub(crate) async fn recorded_answers_are_still_given(scene: Scene) -> Result<()> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../artifact-server/src");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     for (kind, count, seed, place) in VECTORS {
         let file = folder.join(place);
         let now = vectors(&scene.stage.tools, kind, count, seed).await?;

@@ -37,7 +37,7 @@ pub(crate) fn message(object: &Value) -> &str {
 }
 
 /// Names of the outputs, in order.
-async fn outputs(scene: &Scene) -> Result<Vec<String>> {
+pub(crate) async fn outputs(scene: &Scene) -> Result<Vec<String>> {
     let objects = scene.list(Kind::ExternalArtifact).await?;
     let mut names: Vec<String> =
         objects.iter().filter_map(|object| object["metadata"]["name"].as_str().map(str::to_owned)).collect();

@@ -23,9 +23,11 @@ const PURE: &[&str] = &[
     "controller/src/api",
     "controller/src/events/correlator.rs",
     "controller/src/plan",
+    "proto/src/captures.rs",
     "proto/src/digest.rs",
     "proto/src/owner.rs",
     "proto/src/path.rs",
+    "proto/src/quote.rs",
 ];
 
 /// What I/O, clocks and servers look like in a path of Rust.

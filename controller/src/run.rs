@@ -13,7 +13,7 @@ use crate::{
     args::{Config, Listen},
     events, health,
     metrics::Metrics,
-    reconcile::{Accounts, Context, Expansions, Settings, WRITES_AT_ONCE},
+    reconcile::{Context, Expansions, Settings, WRITES_AT_ONCE},
     requests::counted,
     schedule::{Limits, run_reconciles},
     server::{AddressError, Policy, Server},
@@ -49,13 +49,15 @@ pub enum RunError {
 /// Reconciles until `shutdown` is ready, then lets running reconciles end. Returns after two seconds at the latest.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), RunError> {
     config.pending.iter().for_each(|pending| warn!("{pending}"));
+    say_gates(&config);
     let metrics = Metrics::new(config.concurrent);
     let stop = CancellationToken::new();
     let _ends = stop.clone().drop_guard();
     let client = client(&metrics).await?;
     let server = Server::new(&config.artifact_server, policy(&config))?;
     let (triggers, requests) = Triggers::new();
-    let scope = Scope { client: client.clone(), namespace: config.namespace.clone() };
+    let scope =
+        Scope { client: client.clone(), namespace: config.namespace.clone(), selector: config.selector.clone() };
     let (cluster, watches) = watch_cluster(&scope, &triggers);
     listen(&config, (&metrics, &cluster), &stop).await?;
     let (recorder, writer) = events::recorder(client.clone(), &config.host, metrics.events());
@@ -72,7 +74,6 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send + 'st
         metrics,
         settings: settings(&config),
         writes: Semaphore::new(WRITES_AT_ONCE),
-        accounts: Accounts::default(),
         expansions: Expansions::default(),
     });
     info!("starting manager");
@@ -86,6 +87,16 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send + 'st
     drop((tasks, context));
     tokio::time::timeout(FLUSH, writer).await.ok();
     Ok(())
+}
+
+/// Names each gate that was given, and what one that is on does.
+fn say_gates(config: &Config) {
+    let Some(direct) = config.direct_source_fetch else { return };
+    info!(logger = "setup", DirectSourceFetch = direct, "loading feature gate");
+    if direct {
+        let effect = "sources will be fetched directly from the API server bypassing the cache";
+        info!(logger = "setup", "DirectSourceFetch feature gate is enabled, {effect}");
+    }
 }
 
 /// Opens the ports for operators that are not switched off.
@@ -140,6 +151,8 @@ fn settings(config: &Config) -> Settings {
         jitter: config.jitter,
         no_cross_namespace: config.no_cross_namespace,
         origin: config.origin,
+        is_shard: !config.selector.is_empty(),
+        direct_source_fetch: config.direct_source_fetch.unwrap_or_default(),
     }
 }
 

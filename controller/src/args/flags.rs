@@ -120,15 +120,15 @@ pub(super) struct Scope {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true",
         value_name = "BOOL", value_parser = go_bool, action = ArgAction::Set)]
     pub(super) watch_all_namespaces: bool,
-    /// Only generators with these labels (not in effect yet)
+    /// Only generators with these labels, e.g. sharding.fluxcd.io/key=shard1
     #[arg(long, default_value = "", value_name = "SELECTOR", allow_hyphen_values = true)]
     pub(super) watch_label_selector: String,
     /// URL that events are posted to (not in effect yet)
     #[arg(long, default_value = "", value_name = "URL", allow_hyphen_values = true)]
     pub(super) events_addr: String,
-    /// Known gate: DirectSourceFetch (not in effect yet)
-    #[arg(long, value_name = "NAME=BOOL,...", action = ArgAction::Append, allow_hyphen_values = true)]
-    pub(super) feature_gates: Vec<String>,
+    /// Known gate: DirectSourceFetch, which reads sources from the API server in each reconcile
+    #[arg(long, value_name = "NAME=BOOL,...", action = ArgAction::Append, value_parser = gates, allow_hyphen_values = true)]
+    pub(super) feature_gates: Vec<Gates>,
 }
 
 /// Leader election.
@@ -201,4 +201,18 @@ pub(super) fn go_bool(text: &str) -> Result<bool, &'static str> {
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
         _ => Err("use true or false"),
     }
+}
+
+/// The gates of one `--feature-gates`, in order.
+#[derive(Clone, Debug)]
+pub(super) struct Gates(pub(super) Vec<(String, bool)>);
+
+/// `A=true,B=false`, with spaces around names and values.
+fn gates(list: &str) -> Result<Gates, String> {
+    let pairs = list.split(',').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?}: use NAME=true or NAME=false"))?;
+        let value = go_bool(value.trim()).map_err(|hint| format!("{pair:?}: {hint}"))?;
+        Ok((name.trim().to_owned(), value))
+    });
+    pairs.collect::<Result<_, _>>().map(Gates)
 }

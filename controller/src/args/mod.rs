@@ -3,7 +3,7 @@
 
 use std::{ffi::OsString, fmt, time::Duration};
 
-use clap::Parser;
+use clap::Parser as _;
 use weir_proto::{Algorithm, GoDuration};
 
 mod flags;
@@ -13,6 +13,7 @@ mod selector;
 mod tests;
 
 pub use flags::Flags;
+use flags::Gates;
 pub use listen::Listen;
 
 use crate::{
@@ -39,6 +40,10 @@ pub struct Config {
     pub no_cross_namespace: bool,
     /// Only this namespace is watched; `None`: all.
     pub namespace: Option<String>,
+    /// Only generators with labels that match this selector; empty: all.
+    pub selector: String,
+    /// What was said of the gate `DirectSourceFetch`; `None`: nothing, which is off.
+    pub direct_source_fetch: Option<bool>,
     /// Endpoint of the artifact server.
     pub artifact_server: String,
     /// What the artifact server is told with each request.
@@ -150,7 +155,8 @@ impl Config {
             let message = "the interval jitter percentage must be a non-negative value and less than 100";
             return Err(at("interval-jitter-percentage")(message));
         }
-        let flags::Scope { watch_all_namespaces, watch_label_selector: _, events_addr: _, feature_gates: _ } = scope;
+        let flags::Scope { watch_all_namespaces, watch_label_selector, events_addr: _, feature_gates } = scope;
+        selector::check(&watch_label_selector).map_err(at("watch-label-selector"))?;
         let flags::Admin { metrics_addr, health_addr, log_level, log_encoding } = admin;
         Ok(Self {
             concurrent: usize::try_from(work.concurrent).unwrap_or(1).max(1),
@@ -164,6 +170,8 @@ impl Config {
             origin: if work.origin_revision == "always" { Origin::Always } else { Origin::WithContent },
             no_cross_namespace: work.no_cross_namespace_refs,
             namespace: namespace(watch_all_namespaces, surroundings)?,
+            selector: watch_label_selector.trim().to_owned(),
+            direct_source_fetch: direct_source_fetch(&feature_gates)?,
             artifact_server: storage.artifact_server.clone(),
             storage: storage.checked(surroundings)?,
             metrics: Listen::optional(&metrics_addr).map_err(at("metrics-addr"))?,
@@ -214,8 +222,6 @@ fn pending(flags: &Flags) -> Result<Vec<String>, FlagError> {
     duration("leader-election-lease-duration", flags.leader.leader_election_lease_duration)?;
     duration("leader-election-renew-deadline", flags.leader.leader_election_renew_deadline)?;
     duration("leader-election-retry-period", flags.leader.leader_election_retry_period)?;
-    selector::check(&flags.scope.watch_label_selector).map_err(at("watch-label-selector"))?;
-    let gates = gates(&flags.scope.feature_gates)?;
     let events = &flags.scope.events_addr;
     let url = events.parse::<http::Uri>().is_ok_and(|url| url.scheme().is_some() && url.host().is_some());
     if !events.is_empty() && !url {
@@ -223,25 +229,19 @@ fn pending(flags: &Flags) -> Result<Vec<String>, FlagError> {
     }
     let given = [
         (enable_leader_election, "--enable-leader-election", "run one replica only"),
-        (!flags.scope.watch_label_selector.is_empty(), "--watch-label-selector", "all generators are watched"),
         (!events.is_empty(), "--events-addr", "events are recorded in the cluster only"),
-        (gates, "--feature-gates=DirectSourceFetch=true", "sources are read from the cache"),
     ];
     let sentence = |(_, flag, effect): &(bool, &str, &str)| format!("{flag} is not in effect yet: {effect}");
     Ok(given.iter().filter(|(given, ..)| *given).map(sentence).collect())
 }
 
-/// Whether DirectSourceFetch is on; the last mention counts.
-fn gates(given: &[String]) -> Result<bool, FlagError> {
-    let mut direct = false;
-    let pairs = given.iter().flat_map(|list| list.split(',')).map(str::trim).filter(|pair| !pair.is_empty());
-    for pair in pairs {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let flag = at::<String>("feature-gates");
-        match (name.trim(), flags::go_bool(value.trim())) {
-            ("DirectSourceFetch", Ok(value)) => direct = value,
-            ("DirectSourceFetch", Err(hint)) => return Err(flag(format!("{pair:?}: {hint}"))),
-            (name, _) => return Err(flag(format!("feature-gate '{name}' not supported"))),
+/// What was said of DirectSourceFetch; the last mention counts. Another gate is refused.
+fn direct_source_fetch(given: &[Gates]) -> Result<Option<bool>, FlagError> {
+    let mut direct = None;
+    for (name, value) in given.iter().flat_map(|gates| &gates.0) {
+        match name.as_str() {
+            "DirectSourceFetch" => direct = Some(*value),
+            _ => return Err(at("feature-gates")(format!("feature-gate '{name}' not supported"))),
         }
     }
     Ok(direct)

@@ -26,6 +26,8 @@ fn defaults() {
         origin: Origin::WithContent,
         no_cross_namespace: false,
         namespace: None,
+        selector: String::new(),
+        direct_source_fetch: None,
         artifact_server: "unix:///run/weir/s/artifact.sock".into(),
         storage: Storage {
             advertised_address: String::new(),
@@ -57,7 +59,8 @@ fn the_arguments_of_an_installation() {
     let advertised = &shard.storage.advertised_address;
     assert_eq!(advertised, "source-watcher-shard1.flux-system.svc.cluster.local.", "the last one counts");
     let pending: Vec<_> = shard.pending.iter().filter_map(|line| line.split_whitespace().next()).collect();
-    assert_eq!(pending, ["--enable-leader-election", "--watch-label-selector", "--events-addr"]);
+    assert_eq!(pending, ["--enable-leader-election", "--events-addr"]);
+    assert_eq!(shard.selector, "sharding.fluxcd.io/key=shard1");
 }
 
 #[test]
@@ -84,9 +87,12 @@ fn spellings() {
             (c.log_level, c.log_encoding) == (Level::Info, Encoding::Json)
         }),
         ("--artifact-digest-algo=blake3", |c| c.storage.algorithm == Algorithm::Blake3),
-        ("--feature-gates=DirectSourceFetch=true,DirectSourceFetch=false", |c| c.pending.is_empty()),
-        ("--feature-gates=DirectSourceFetch=false --feature-gates=DirectSourceFetch=true", |c| c.pending.len() == 1),
-        ("--feature-gates=", |c| c.pending.is_empty()),
+        ("--feature-gates=DirectSourceFetch=true,DirectSourceFetch=false", |c| c.direct_source_fetch == Some(false)),
+        ("--feature-gates=DirectSourceFetch=0 --feature-gates DirectSourceFetch=T", |c| {
+            c.direct_source_fetch == Some(true)
+        }),
+        ("--feature-gates=,", |c| c.direct_source_fetch.is_none()),
+        ("--watch-label-selector=a=b --watch-label-selector=!a", |c| c.selector == "!a"),
         ("--kube-api-qps=50 --kube-api-burst=300 --storage-addr=:9090", |c| c.pending.is_empty()),
         ("--leader-election-release-on-cancel --leader-election-lease-duration=35s", |c| c.pending.is_empty()),
         ("--artifact-server=http://127.0.0.1:9091", |c| c.artifact_server == "http://127.0.0.1:9091"),
@@ -97,6 +103,15 @@ fn spellings() {
 }
 
 #[test]
+fn spaces_around_gates_and_in_selectors() {
+    let arguments =
+        ["weir-controller", "--feature-gates= DirectSourceFetch = true ", "--watch-label-selector", "a in (b, c)"];
+    let CommandLine::Run(config) = read(arguments, &surroundings()) else { panic!("refused") };
+    assert_eq!((config.direct_source_fetch, config.selector.as_str()), (Some(true), "a in (b, c)"));
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn what_is_refused() {
     // (arguments, exit code, part of the text)
     let rows = [
@@ -109,7 +124,11 @@ fn what_is_refused() {
         ("--interval-jitter-percentage=256", 2, "--interval-jitter-percentage"),
         ("--interval-jitter-percentage=100", 1, "must be a non-negative value and less than 100"),
         ("--feature-gates=Other=true", 1, "feature-gate 'Other' not supported"),
-        ("--feature-gates=DirectSourceFetch", 1, "use true or false"),
+        ("--feature-gates=DirectSourceFetch", 2, "use NAME=true or NAME=false"),
+        ("--feature-gates=DirectSourceFetch=maybe", 2, "use true or false"),
+        ("--no-cross-namespace-refs=", 2, "use true or false"),
+        ("--concurrent", 2, "a value is required"),
+        ("-concurrent=4", 2, "unexpected argument"),
         ("--events-addr=nowhere", 1, "--events-addr: \"nowhere\" is not a URL"),
         ("--watch-label-selector=a=b=c(", 1, "unable to configure watch label selector"),
         ("--artifact-digest-algo=md5", 1, "unsupported digest algorithm: md5; use sha256"),

@@ -1,10 +1,9 @@
 //! Files of a generator that nobody names: found by asking the artifact server, once in the life of this process and after each run
 //! that did not come to a good end. In between, the inventory has them all.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use futures::TryStreamExt as _;
-use parking_lot::Mutex;
 use weir_proto::v1::StoredFile;
 
 use super::Run;
@@ -17,29 +16,6 @@ use crate::{
     },
     server::ServerError,
 };
-
-/// The generators whose files are all accounted for, and whose outputs were compared with them, by UID.
-#[derive(Default)]
-pub struct Accounts {
-    settled: Mutex<HashSet<String>>,
-}
-
-impl Accounts {
-    /// Whether nothing is unknown of this generator.
-    pub(super) fn are_settled(&self, uid: &str) -> bool {
-        self.settled.lock().contains(uid)
-    }
-
-    /// All is known: a run has come to a good end, or there can not be anything yet.
-    pub(super) fn settle(&self, uid: &str) {
-        self.settled.lock().insert(uid.to_owned());
-    }
-
-    /// Something is about to be stored or removed, or the generator is gone.
-    pub(super) fn open(&self, uid: &str) {
-        self.settled.lock().remove(uid);
-    }
-}
 
 impl Run<'_> {
     /// The files of this generator, asked for once in a run.

@@ -15,7 +15,6 @@ use crate::{
     error::ReconcileError,
     plan::{inventory, observe::Observed, wanted::Wanted},
     server::BuildCall,
-    watch::Cluster,
 };
 
 /// What was built and published.
@@ -48,7 +47,7 @@ pub(super) type Progress = Vec<Option<Result<InventoryEntry, ReconcileError>>>;
 impl Run<'_> {
     /// Builds and publishes every artifact. All are attempted; the first failure in their order is the one returned.
     pub(super) async fn build(&self, wanted: &Wanted, observed: &Observed) -> Result<Built, ReconcileError> {
-        let (_claims, mut progress) = self.claim_all(wanted);
+        let (_claims, mut progress) = self.claim_all(wanted).await;
         let free: Vec<usize> = (0..progress.len()).filter(|&index| progress[index].is_none()).collect();
         if !free.is_empty() {
             self.build_and_publish(wanted, observed, free, &mut progress).await?;
@@ -57,9 +56,12 @@ impl Run<'_> {
     }
 
     /// Claims every name. What is left open can be worked on as long as the claims are kept.
-    pub(super) fn claim_all(&self, wanted: &Wanted) -> (Claims<'_>, Progress) {
+    pub(super) async fn claim_all(&self, wanted: &Wanted) -> (Claims<'_>, Progress) {
         let mut claims = Claims { context: self.context, uid: &self.uid, keys: Vec::new() };
-        let progress = wanted.artifacts().map(|artifact| self.claim(artifact, &mut claims)).collect();
+        let mut progress = Progress::new();
+        for artifact in wanted.artifacts() {
+            progress.push(self.claim(artifact, &mut claims).await);
+        }
         (claims, progress)
     }
 
@@ -81,18 +83,20 @@ impl Run<'_> {
 
     /// An output of another generator that lives is not taken from it: the two would fight for ever. The name is this run's as
     /// long as `claims` are kept.
-    fn claim(
+    async fn claim(
         &self,
         artifact: &OutputArtifact,
         claims: &mut Claims<'_>,
     ) -> Option<Result<InventoryEntry, ReconcileError>> {
         let this = self.output_key(&artifact.name);
-        let Cluster { generators, outputs, .. } = &*self.context.cluster;
-        let Err(other) = outputs.claim(&this, &self.uid, |uid| generators.with_uid(uid).is_some()) else {
-            claims.keys.push(this);
-            return None;
+        let other = match self.holder(&this).await {
+            Ok(Some(other)) => other,
+            Ok(None) => {
+                claims.keys.push(this);
+                return None;
+            }
+            Err(error) => return Some(Err(error)),
         };
-        let other = generators.with_uid(&other).map_or(other, |key| key.to_string());
         let why = format!("ExternalArtifact/{this} belongs to ArtifactGenerator/{other}: rename one of the two");
         Some(Err(ReconcileError::Taken { name: artifact.name.clone(), why }))
     }

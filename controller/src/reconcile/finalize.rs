@@ -51,7 +51,7 @@ pub(super) async fn finalize(run: &Run<'_>) -> Result<Action, ReconcileError> {
         Err(kube::Error::Api(status)) if status.code == 404 => {}
         Err(error) => return Err(ReconcileError::Finalizer(innermost(&error))),
     }
-    run.context.accounts.open(&run.uid);
+    run.account.open();
     run.context.expansions.forget(&run.uid);
     info!("generator deleted, nothing of it is left");
     Ok(Action::await_change())

@@ -10,9 +10,11 @@ mod progress;
 mod prune;
 mod publish;
 mod restore;
+mod rivals;
 mod status;
 
 use std::{
+    collections::{BTreeSet, HashMap},
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
@@ -34,9 +36,8 @@ use crate::{
     metrics::Metrics,
     plan::{output::Origin, validate::validate},
     server::Server,
-    watch::{Cluster, Triggers},
+    watch::{Cluster, Triggers, account::Account},
 };
-pub use accounts::Accounts;
 pub use expand::Expansions;
 
 /// How many writes of ExternalArtifacts the process has on their way at most. More only queue up in the API server.
@@ -60,8 +61,6 @@ pub struct Context {
     pub settings: Settings,
     /// Bounds the writes of all runs together: [`WRITES_AT_ONCE`].
     pub writes: Semaphore,
-    /// Which generators have no files that nobody names.
-    pub accounts: Accounts,
     /// What path patterns came to.
     pub expansions: Expansions,
 }
@@ -79,6 +78,10 @@ pub struct Settings {
     pub no_cross_namespace: bool,
     /// Whether the origin revision moves with the content or with the source.
     pub origin: Origin,
+    /// Only a part of the generators is this process's, so that one it does not know may exist.
+    pub is_shard: bool,
+    /// Read sources from the API server, also those that no watch would tell of.
+    pub direct_source_fetch: bool,
 }
 
 /// How a run ended well.
@@ -113,10 +116,14 @@ struct Run<'a> {
     generator: Arc<ArtifactGenerator>,
     /// Nobody has reported on this generator yet.
     is_first: bool,
-    /// When the run began, all files of the generator were accounted for.
+    /// Whether all its files are accounted for.
+    account: Arc<Account>,
+    /// When the run began, they were.
     was_settled: bool,
     /// What the artifact server has of it, once asked for.
     files: OnceCell<Vec<StoredFile>>,
+    /// All generators of the namespace by UID, once asked for.
+    rivals: OnceCell<HashMap<String, ObjectKey>>,
     /// What the artifact server has stored for this run: survives a run that is cut short.
     stored: Mutex<Vec<InventoryEntry>>,
     /// Held while outputs are marked: a result is published before or after, never meanwhile.
@@ -129,14 +136,35 @@ struct Run<'a> {
 
 /// Brings one generator to the state that its spec asks for. The error says how the run failed; it is reported already.
 pub async fn reconcile(context: &Context, key: &ObjectKey) -> Result<Action, ReconcileError> {
-    let Some(generator) = context.cluster.generators.get(key) else { return Ok(Action::await_change()) };
+    let generators = &context.cluster.generators;
+    let Some(generator) = generators.get(key) else { return Ok(Action::await_change()) };
+    let uid = generator.metadata.uid.as_deref().unwrap_or_default();
+    let Some(account) = generators.account(uid) else { return Ok(Action::await_change()) };
     if generator.metadata.deletion_timestamp.is_some() {
-        return finalize::finalize(&Run::new(context, generator, false)?).await;
+        return finalize::finalize(&Run::new(context, generator, account, false)?).await;
     }
+    tokio::select! {
+        biased;
+        () = account.closed() => {
+            info!("the generator is gone, or another controller's by its labels: the run ends");
+            Ok(Action::await_change())
+        }
+        ended = reconcile_living(context, generator, account.clone()) => ended,
+    }
+}
+
+async fn reconcile_living(
+    context: &Context,
+    generator: Arc<ArtifactGenerator>,
+    account: Arc<Account>,
+) -> Result<Action, ReconcileError> {
     let is_first = !generator.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER);
     let generator = if is_first { finalize::add_finalizer(context, &generator).await? } else { generator };
-    let run = Run::new(context, generator, is_first)?;
-    context.accounts.open(&run.uid);
+    let run = Run::new(context, generator, account, is_first)?;
+    run.account.open();
+    if run.account.begin() {
+        context.cluster.outputs.forget(&run.output_keys());
+    }
     if run.generator.is_paused() {
         let (reported, ()) = tokio::join!(run.report_paused(), run.mark_lost());
         return reported;
@@ -150,19 +178,24 @@ pub async fn reconcile(context: &Context, key: &ObjectKey) -> Result<Action, Rec
     }
     let reported = run.report(result).await;
     if reported.is_ok() {
-        context.accounts.settle(&run.uid);
+        run.account.settle();
         run.spend_confirmation().await;
     }
     reported
 }
 
 impl<'a> Run<'a> {
-    fn new(context: &'a Context, generator: Arc<ArtifactGenerator>, is_first: bool) -> Result<Self, ReconcileError> {
+    fn new(
+        context: &'a Context,
+        generator: Arc<ArtifactGenerator>,
+        account: Arc<Account>,
+        is_first: bool,
+    ) -> Result<Self, ReconcileError> {
         let uid = generator.metadata.uid.clone().unwrap_or_default();
         let owner = Owner::new(FIELD_MANAGER, &uid).map_err(|error| ReconcileError::Status(error.to_string()))?;
         let key = ObjectKey::of(&*generator);
         // Nothing can have been stored yet for a generator without our finalizer.
-        let was_settled = is_first || context.accounts.are_settled(&uid);
+        let was_settled = is_first || account.is_settled();
         Ok(Self {
             context,
             key,
@@ -170,8 +203,10 @@ impl<'a> Run<'a> {
             owner,
             generator,
             is_first,
+            account,
             was_settled,
             files: OnceCell::new(),
+            rivals: OnceCell::new(),
             stored: Mutex::default(),
             marking: tokio::sync::Mutex::default(),
             has_worked: AtomicBool::default(),
@@ -182,7 +217,7 @@ impl<'a> Run<'a> {
     async fn phases(&self) -> Result<Ending, ReconcileError> {
         let settings = &self.context.settings;
         validate(&self.generator.spec, &self.key.namespace, settings.no_cross_namespace)?;
-        let observed = self.observe()?;
+        let observed = self.observe().await?;
         let Some(drift) = self.detect(&observed).await? else {
             self.remove_strays().await?;
             info!("No drift detected, {} artifact(s) up to date", self.generator.inventory().len());
@@ -209,6 +244,14 @@ impl<'a> Run<'a> {
 
     fn output_key(&self, name: &str) -> ObjectKey {
         ObjectKey::new(&self.key.namespace, name)
+    }
+
+    /// The names under which this generator publishes, or has published.
+    fn output_keys(&self) -> BTreeSet<ObjectKey> {
+        let wanted = self.generator.spec.artifacts.iter().map(|artifact| self.output_key(&artifact.name));
+        let named = self.generator.inventory().iter().map(InventoryEntry::key);
+        let found = self.outputs().into_iter().map(|object| ObjectKey::of(&*object));
+        wanted.chain(named).chain(found).collect()
     }
 
     /// The ExternalArtifacts that carry this generator's label.

@@ -1,9 +1,13 @@
 //! Looks at sources, outputs and files.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
+use kube::Api;
 use tracing::{info, warn};
 use weir_proto::{
     ArtifactPath, Digest,
@@ -15,24 +19,48 @@ use crate::{
     api::{
         ObjectKey,
         external_artifact::{Artifact, ExternalArtifact},
+        source::{Source, SourceKey},
     },
     error::ReconcileError,
     plan::{
         drift::{self, Drift, Scene},
-        observe::{Observed, observe},
+        observe::{Observed, observe, source_key},
         output,
     },
     server::ServerError,
+    watch::feed::innermost,
 };
 
 /// An output, and what the artifact server says of the file that it publishes.
 type Checked = (Arc<ExternalArtifact>, Verdict);
 
+/// A source, none of that name, or why it can not be read.
+type Found = Result<Option<Arc<Source>>, String>;
+
+/// How many sources of a generator are read at the same time.
+const READS_AT_ONCE: usize = 8;
+
 impl Run<'_> {
     /// What the sources offer.
-    pub(super) fn observe(&self) -> Result<Observed, ReconcileError> {
+    pub(super) async fn observe(&self) -> Result<Observed, ReconcileError> {
+        let (references, namespace) = (&self.generator.spec.sources, &self.key.namespace);
+        if self.context.settings.direct_source_fetch {
+            let found = self.fetched(references.iter().filter_map(|one| source_key(one, namespace).ok())).await;
+            return Ok(observe(references, namespace, |key| found.get(key).cloned().unwrap_or(Ok(None)))?);
+        }
         let cluster = &self.context.cluster;
-        Ok(observe(&self.generator.spec.sources, &self.key.namespace, |key| cluster.source(key))?)
+        Ok(observe(references, namespace, |key| cluster.source(key))?)
+    }
+
+    /// The sources as the API server has them now, in whatever namespace.
+    async fn fetched(&self, keys: impl Iterator<Item = SourceKey>) -> HashMap<SourceKey, Found> {
+        let keys: BTreeSet<SourceKey> = keys.collect();
+        let gets = keys.into_iter().map(|key| async move {
+            let api: Api<Source> = Api::namespaced_with(self.context.client.clone(), &key.namespace, &key.kind);
+            let found = api.get_opt(&key.name).await.map_err(|error| innermost(&error));
+            (key, found.map(|found| found.map(Arc::new)))
+        });
+        stream::iter(gets).buffer_unordered(READS_AT_ONCE).collect().await
     }
 
     /// Whether there is something to do. The artifact server is asked only when nothing else says so. Outputs whose files
@@ -128,7 +156,7 @@ impl Run<'_> {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.code == 409 => {}
             Err(error) => {
-                let error = crate::watch::feed::innermost(&error);
+                let error = innermost(&error);
                 warn!(output = name, error, "cannot take Ready from an output without file");
             }
         }

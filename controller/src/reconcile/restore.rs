@@ -45,7 +45,7 @@ impl Run<'_> {
     }
 
     async fn restore(&self, wanted: &Wanted, artifacts: Vec<Artifact>) -> Result<Built, ReconcileError> {
-        let (_claims, mut progress) = self.claim_all(wanted);
+        let (_claims, mut progress) = self.claim_all(wanted).await;
         drop(self.marking.lock().await);
         let mut writes = FuturesUnordered::new();
         for (index, artifact) in artifacts.into_iter().enumerate() {

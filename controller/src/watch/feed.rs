@@ -69,10 +69,11 @@ impl FeedState {
     }
 }
 
-/// Lists and follows all objects that `api` gives, for ever. `plural` names them in messages, e.g.
+/// Lists and follows all objects that `api` gives and whose labels match `selector` (empty: all), for ever. `plural` names them in messages, e.g.
 /// `buckets.source.toolkit.fluxcd.io`. `take` gets every event, with what it does not need removed by `strip`.
 pub async fn follow<K>(
     api: Api<K>,
+    selector: String,
     plural: String,
     strip: fn(&mut K),
     state: watch::Sender<FeedState>,
@@ -80,7 +81,8 @@ pub async fn follow<K>(
 ) where
     K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + 'static,
 {
-    let settings = watcher::Config::default().page_size(PAGE);
+    let selector = Some(selector).filter(|selector| !selector.is_empty());
+    let settings = watcher::Config { label_selector: selector, ..watcher::Config::default().page_size(PAGE) };
     let events = kube::runtime::watcher(api, settings).backoff(Wait::default());
     follow_events(events, &plural, &state, |event| take(event.modify(strip))).await;
 }

@@ -5,7 +5,10 @@ use std::{collections::HashMap, sync::Arc};
 use kube::runtime::watcher::Event;
 use parking_lot::RwLock;
 
-use super::cache::{Cache, News};
+use super::{
+    account::Account,
+    cache::{Cache, News},
+};
 use crate::{
     api::{ObjectKey, artifact_generator::ArtifactGenerator, source::SourceKey},
     plan::{sources::SourceIndex, trigger::generator_changed},
@@ -23,8 +26,13 @@ pub struct Generators {
 #[derive(Default)]
 struct State {
     cache: Cache<ArtifactGenerator>,
-    uids: HashMap<String, ObjectKey>,
+    uids: HashMap<String, Known>,
     sources: SourceIndex,
+}
+
+struct Known {
+    key: ObjectKey,
+    account: Arc<Account>,
 }
 
 impl Generators {
@@ -35,7 +43,12 @@ impl Generators {
 
     /// The name of the generator with this UID.
     pub fn with_uid(&self, uid: &str) -> Option<ObjectKey> {
-        self.state.read().uids.get(uid).cloned()
+        self.state.read().uids.get(uid).map(|known| known.key.clone())
+    }
+
+    /// The account of the generator with this UID, as long as it is this process's.
+    pub fn account(&self, uid: &str) -> Option<Arc<Account>> {
+        self.state.read().uids.get(uid).map(|known| known.account.clone())
     }
 
     /// The generators that use a source.
@@ -45,7 +58,7 @@ impl Generators {
 
     /// All of them, in no order.
     pub fn keys(&self) -> Vec<ObjectKey> {
-        self.state.read().uids.values().cloned().collect()
+        self.state.read().uids.values().map(|known| known.key.clone()).collect()
     }
 
     /// Takes in what the watch tells. Returns the generators to reconcile.
@@ -72,9 +85,11 @@ impl Generators {
     }
 
     /// Takes in the answer to a write of our own. Returns the generator when the answer also tells of a change by somebody else
-    /// that asks for a reconcile.
+    /// that asks for a reconcile. A generator that is gone meanwhile stays gone: no watch would ever take it away again.
     pub fn wrote(&self, object: Arc<ArtifactGenerator>) -> Vec<ObjectKey> {
-        self.state.write().put(object).into_iter().collect()
+        let mut state = self.state.write();
+        let is_known = object.metadata.uid.as_ref().is_some_and(|uid| state.uids.contains_key(uid));
+        if is_known { state.put(object).into_iter().collect() } else { Vec::new() }
     }
 }
 
@@ -90,7 +105,8 @@ impl State {
         let is_other = before.as_ref().is_none_or(|before| before.metadata.uid != after.metadata.uid);
         if is_other {
             before.iter().for_each(|before| self.forget(before));
-            self.uids.insert(after.metadata.uid.clone().unwrap_or_default(), key.clone());
+            let known = Known { key: key.clone(), account: Arc::default() };
+            self.uids.insert(after.metadata.uid.clone().unwrap_or_default(), known);
         }
         if is_other || before.as_ref().is_some_and(|before| before.spec != after.spec) {
             self.sources.insert(&after);
@@ -100,7 +116,9 @@ impl State {
     }
 
     fn forget(&mut self, object: &ArtifactGenerator) {
-        self.uids.remove(object.metadata.uid.as_deref().unwrap_or_default());
+        if let Some(known) = self.uids.remove(object.metadata.uid.as_deref().unwrap_or_default()) {
+            known.account.close();
+        }
         self.sources.remove(&ObjectKey::of(object));
     }
 }
@@ -115,6 +133,8 @@ pub fn strip(object: &mut ArtifactGenerator) {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::*;
     use crate::api::{REQUEST_ANNOTATION, artifact_generator::SourceReference, source::SourceKind};
 
@@ -153,6 +173,26 @@ mod tests {
         assert!(asks(Event::Delete(generator("1", 8, "b"))), "§4 deleted");
         assert!(generators.users(&bucket("b")).is_empty());
         assert_eq!(generators.with_uid("1"), None);
+    }
+
+    #[test]
+    fn who_left_stays_away_and_comes_back_as_new() {
+        let generators = Generators::default();
+        generators.take(Event::Apply(generator("1", 1, "a")));
+        let account = generators.account("1").unwrap();
+        assert!(account.begin() && !account.begin(), "one first run");
+        account.settle();
+        assert!(generators.wrote(Arc::new(generator("1", 3, "a"))).is_empty());
+        assert!(generators.account("1").unwrap().is_settled(), "a write of our own changes nothing");
+        assert!(account.closed().now_or_never().is_none());
+        // Its labels stopped matching: the watch says that it is deleted. The answer to a write of ours comes after that.
+        generators.take(Event::Delete(generator("1", 4, "a")));
+        assert!(account.closed().now_or_never().is_some(), "its run ends");
+        assert!(generators.wrote(Arc::new(generator("1", 5, "a"))).is_empty());
+        assert_eq!((generators.with_uid("1"), generators.keys().len()), (None, 0), "nothing would take it away again");
+        generators.take(Event::Apply(generator("1", 9, "a")));
+        let account = generators.account("1").unwrap();
+        assert!(!account.is_settled() && account.begin(), "what happened meanwhile is not known");
     }
 
     #[test]

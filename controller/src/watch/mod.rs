@@ -1,5 +1,6 @@
 //! What is known of the cluster, and what asks for a reconcile.
 
+pub mod account;
 pub mod cache;
 pub mod feed;
 pub mod generators;
@@ -39,6 +40,7 @@ pub struct Cluster {
     pub outputs: Outputs,
     sources: Vec<(SourceKind, Sources)>,
     feeds: Feeds,
+    namespace: Option<String>,
 }
 
 /// How far the watches of the two kinds are that nothing works without.
@@ -58,6 +60,9 @@ pub struct Scope {
     pub client: Client,
     /// `None`: the whole cluster.
     pub namespace: Option<String>,
+    /// Only generators whose labels match are this process's; empty: all. Sources and outputs are looked at whatever their labels:
+    /// a shard uses sources that others share, and must not publish under a name that another shard has.
+    pub selector: String,
 }
 
 impl Scope {
@@ -95,6 +100,7 @@ pub fn watch_cluster(scope: &Scope, triggers: &Triggers) -> (Arc<Cluster>, Watch
     let cluster = Arc::new(Cluster {
         generators: Generators::default(),
         outputs: Outputs::default(),
+        namespace: scope.namespace.clone(),
         feeds: Feeds { generators, outputs, sources: sources.iter().map(|(_, feed)| feed.clone()).collect() },
         sources: sources.into_iter().map(|(kind, feed)| (kind, Sources::new(kind, feed))).collect(),
     });
@@ -116,13 +122,17 @@ fn watch_generators(
 ) -> BoxFuture<'static, ()> {
     let (cluster, triggers) = (cluster.clone(), triggers.clone());
     let take = move |event| triggers.generators(cluster.generators.take(event));
-    follow(scope.api(), &(), generators::strip, state, take)
+    follow((scope.api(), &scope.selector), &(), generators::strip, state, take)
 }
 
 fn watch_outputs(scope: &Scope, cluster: &Arc<Cluster>, triggers: &Triggers, state: State) -> BoxFuture<'static, ()> {
     let (cluster, triggers) = (cluster.clone(), triggers.clone());
-    let take = move |event| triggers.effects(&cluster, cluster.outputs.take(event));
-    follow(scope.api(), &(), ExternalArtifact::condense, state, take)
+    let is_ours = |cluster: &Cluster, uid: &str| cluster.generators.with_uid(uid).is_some();
+    let take = move |event| {
+        let effects = cluster.outputs.take(event, |uid| is_ours(&cluster, uid));
+        triggers.effects(&cluster, effects);
+    };
+    follow((scope.api(), ""), &(), ExternalArtifact::condense, state, take)
 }
 
 fn watch_sources(
@@ -139,11 +149,11 @@ fn watch_sources(
             triggers.generators(cluster.generators.users(&source));
         }
     };
-    follow(scope.sources(kind), &kind, sources::strip, state, take)
+    follow((scope.sources(kind), ""), &kind, sources::strip, state, take)
 }
 
 fn follow<K>(
-    api: Api<K>,
+    (api, selector): (Api<K>, &str),
     kind: &K::DynamicType,
     strip: fn(&mut K),
     state: State,
@@ -152,7 +162,7 @@ fn follow<K>(
 where
     K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + 'static,
 {
-    feed::follow(api, plural::<K>(kind), strip, state, take).boxed()
+    feed::follow(api, selector.to_owned(), plural::<K>(kind), strip, state, take).boxed()
 }
 
 /// The name of a kind's CustomResourceDefinition.
@@ -161,8 +171,15 @@ fn plural<K: Resource>(kind: &K::DynamicType) -> String {
 }
 
 impl Cluster {
-    /// A source of any kind. The error says why its kind can not be read.
+    /// A source of any kind. The error says why it can not be read.
     pub fn source(&self, key: &SourceKey) -> Result<Option<Arc<Source>>, String> {
+        if let Some(own) = self.namespace.as_ref().filter(|own| **own != key.namespace) {
+            return Err(format!(
+                "namespace {:?} is not watched: --watch-all-namespaces=false limits this controller to {own:?}; the feature gate \
+                 DirectSourceFetch reads sources of other namespaces",
+                key.namespace
+            ));
+        }
         let name = ObjectKey::new(&key.namespace, &key.name);
         match self.sources_of(key.kind) {
             Some(sources) => sources.get(&name),

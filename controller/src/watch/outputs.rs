@@ -168,24 +168,35 @@ impl Outputs {
         Write { outputs: self, key, landed: false }
     }
 
-    /// Takes in what the watch tells.
-    pub fn take(&self, event: Event<ExternalArtifact>) -> Vec<Effect> {
+    /// The generators whose outputs these are come to this process: what was published as them before, and how often they were changed, is
+    /// another process's knowledge by now.
+    pub fn forget<'a>(&self, keys: impl IntoIterator<Item = &'a ObjectKey>) {
+        let mut state = self.state.lock();
+        for key in keys {
+            state.touched.remove(key);
+            state.fights.remove(key);
+        }
+    }
+
+    /// Takes in what the watch tells. Of the outputs of a generator that is not `ours`, by its UID, each change is somebody else's; they
+    /// are sources all the same, and keep their names.
+    pub fn take(&self, event: Event<ExternalArtifact>, ours: impl Fn(&str) -> bool) -> Vec<Effect> {
         let mut state = self.state.lock();
         let mut effects = Vec::new();
         match event {
             Event::Init => state.cache.begin_listing(),
-            Event::InitApply(object) | Event::Apply(object) => state.hear(object, &mut effects),
+            Event::InitApply(object) | Event::Apply(object) => state.hear(object, &ours, &mut effects),
             Event::InitDone => {
                 state.listed = true;
                 for object in state.cache.end_listing() {
-                    state.lose(&object, false, &mut effects);
+                    state.lose(&object, (&ours, false), &mut effects);
                 }
             }
             Event::Delete(object) => {
                 let flight = state.flights.get_mut(&ObjectKey::of(&object));
                 let in_flight = flight.map(|flight| flight.gone = flight.gone.max(version(&object))).is_some();
                 if let Some(object) = state.cache.gone(&object) {
-                    state.lose(&object, in_flight, &mut effects);
+                    state.lose(&object, (&ours, in_flight), &mut effects);
                 }
             }
         }
@@ -241,7 +252,7 @@ impl Drop for Write<'_> {
 
 impl State {
     /// News from the watch. While a write of ours is on its way, whose they are is decided when it lands.
-    fn hear(&mut self, object: ExternalArtifact, effects: &mut Vec<Effect>) {
+    fn hear(&mut self, object: ExternalArtifact, ours: &dyn Fn(&str) -> bool, effects: &mut Vec<Effect>) {
         let key = ObjectKey::of(&object);
         let version = version(&object);
         // Late news of an earlier write of ours is old, and says nothing of the one on its way.
@@ -256,7 +267,7 @@ impl State {
             return;
         }
         let owners = [before.as_deref().and_then(ExternalArtifact::generator_uid), after.generator_uid()];
-        let owners: BTreeSet<&str> = owners.into_iter().flatten().collect();
+        let owners: BTreeSet<&str> = owners.into_iter().flatten().filter(|uid| ours(uid)).collect();
         if owners.is_empty() {
             return;
         }
@@ -310,15 +321,20 @@ impl State {
         Some((before, after))
     }
 
-    fn lose(&mut self, object: &ExternalArtifact, in_flight: bool, effects: &mut Vec<Effect>) {
+    fn lose(
+        &mut self,
+        object: &ExternalArtifact,
+        (ours, in_flight): (&dyn Fn(&str) -> bool, bool),
+        effects: &mut Vec<Effect>,
+    ) {
         let key = ObjectKey::of(object);
         self.unindex(object);
-        if object.generator_uid().is_some() {
+        let owner = object.generator_uid().filter(|uid| ours(uid));
+        if owner.is_some() {
             self.touched.entry(key.clone()).or_insert_with(|| object.artifact().cloned());
         }
         effects.extend(source_effect(&key, SourceChange::Deleted(as_source(object).as_ref())));
-        let owner = object.generator_uid().filter(|_| !in_flight);
-        owner.into_iter().for_each(|uid| self.changed(&key, [uid], effects));
+        owner.filter(|_| !in_flight).into_iter().for_each(|uid| self.changed(&key, [uid], effects));
         self.wake(&key, effects);
     }
 
@@ -394,15 +410,20 @@ mod tests {
         object
     }
 
+    /// News of the outputs of the only generator that there is.
+    fn take(outputs: &Outputs, event: Event<ExternalArtifact>) -> Vec<Effect> {
+        outputs.take(event, |uid| uid == "g")
+    }
+
     fn key() -> ObjectKey {
         ObjectKey::new("ns", "o")
     }
 
     fn listed() -> Outputs {
         let outputs = Outputs::default();
-        outputs.take(Event::Init);
-        outputs.take(Event::InitApply(output(1, "a")));
-        outputs.take(Event::InitDone);
+        take(&outputs, Event::Init);
+        take(&outputs, Event::InitApply(output(1, "a")));
+        take(&outputs, Event::InitDone);
         outputs
     }
 
@@ -418,14 +439,14 @@ mod tests {
     fn edits_and_deletions_by_others_reach_the_generator() {
         let outputs = listed();
         assert_eq!(outputs.of_generator("g").len(), 1);
-        assert_eq!(outputs.take(Event::Apply(output(2, "a"))), [], "nothing of ours changed");
+        assert_eq!(take(&outputs, Event::Apply(output(2, "a"))), [], "nothing of ours changed");
         let mut edited = output(3, "a");
         edited.metadata.labels = Some([("other".to_owned(), "label".to_owned())].into());
-        assert_eq!(outputs.take(Event::Apply(edited)), [touched()], "the label that names us is gone");
+        assert_eq!(take(&outputs, Event::Apply(edited)), [touched()], "the label that names us is gone");
         assert!(outputs.published(&key()).is_some());
         assert!(outputs.of_generator("g").is_empty());
-        assert_eq!(outputs.take(Event::Apply(output(4, "evil"))), [source(), touched()]);
-        assert_eq!(outputs.take(Event::Delete(output(5, "evil"))), [source(), touched()]);
+        assert_eq!(take(&outputs, Event::Apply(output(4, "evil"))), [source(), touched()]);
+        assert_eq!(take(&outputs, Event::Delete(output(5, "evil"))), [source(), touched()]);
         assert_eq!(outputs.published(&key()).unwrap().revision, "a", "what we had published is remembered");
         assert!(outputs.get(&key()).is_none());
         outputs.begin(key(), "g").landed(output(6, "a"));
@@ -461,7 +482,7 @@ mod tests {
                 .map(|round| {
                     let mut edited = output(round * 2, "a");
                     edit(&mut edited);
-                    let effects = outputs.take(Event::Apply(edited));
+                    let effects = take(&outputs, Event::Apply(edited));
                     outputs.begin(key(), "g").landed(output(round * 2 + 1, "a"));
                     match effects.as_slice() {
                         [] => None,
@@ -487,7 +508,7 @@ mod tests {
             let mut object = output(version, "a");
             object.metadata.annotations = Some([("theirs".to_owned(), version.to_string())].into());
             object.metadata.labels.as_mut().unwrap().insert("theirs".into(), version.to_string());
-            assert_eq!(outputs.take(Event::Apply(object)), []);
+            assert_eq!(take(&outputs, Event::Apply(object)), []);
         }
         assert_eq!(outputs.fought(&key()), None);
     }
@@ -498,24 +519,24 @@ mod tests {
         // The answer first, then the watch. A chained generator hears of it once.
         let write = outputs.begin(key(), "g");
         assert_eq!(write.landed(output(2, "b")).1, [source()]);
-        assert_eq!(outputs.take(Event::Apply(output(2, "b"))), []);
+        assert_eq!(take(&outputs, Event::Apply(output(2, "b"))), []);
         // The watch first.
         let write = outputs.begin(key(), "g");
-        assert_eq!(outputs.take(Event::Apply(output(3, "c"))), [source()]);
+        assert_eq!(take(&outputs, Event::Apply(output(3, "c"))), [source()]);
         assert_eq!(write.landed(output(3, "c")).1, []);
         // Two writes in a row: the watch tells of the first while the second is on its way.
         outputs.begin(key(), "g").landed(output(4, "d"));
         let write = outputs.begin(key(), "g");
-        assert_eq!(outputs.take(Event::Apply(output(4, "d"))), []);
+        assert_eq!(take(&outputs, Event::Apply(output(4, "d"))), []);
         assert_eq!(write.landed(output(5, "d")).1, []);
         assert!(outputs.published(&key()).is_none());
         // Our own delete, in both orders.
         assert_eq!(outputs.begin(key(), "g").deleted("1"), [source()]);
-        assert_eq!(outputs.take(Event::Apply(output(5, "d"))), []);
-        assert_eq!(outputs.take(Event::Delete(output(6, "d"))), []);
-        outputs.take(Event::Apply(output(7, "e")));
+        assert_eq!(take(&outputs, Event::Apply(output(5, "d"))), []);
+        assert_eq!(take(&outputs, Event::Delete(output(6, "d"))), []);
+        take(&outputs, Event::Apply(output(7, "e")));
         let write = outputs.begin(key(), "g");
-        assert_eq!(outputs.take(Event::Delete(output(8, "e"))), [source()]);
+        assert_eq!(take(&outputs, Event::Delete(output(8, "e"))), [source()]);
         assert_eq!(write.deleted("1"), []);
     }
 
@@ -525,14 +546,14 @@ mod tests {
         for (row, edit) in rows {
             let outputs = listed();
             let write = outputs.begin(key(), "g");
-            outputs.take(Event::Apply(output(edit, "b")));
+            take(&outputs, Event::Apply(output(edit, "b")));
             let (_, effects) = write.landed(output(3, "b"));
             assert_eq!(effects.last(), Some(&touched()), "row {row}");
             assert!(outputs.published(&key()).is_some(), "row {row}");
         }
         let outputs = listed();
         let write = outputs.begin(key(), "g");
-        outputs.take(Event::Delete(output(9, "a")));
+        take(&outputs, Event::Delete(output(9, "a")));
         assert_eq!(write.landed(output(3, "a")).1, [touched()], "deleted after the write");
         assert!(outputs.get(&key()).is_none(), "no ghost is left");
         // A write of unknown outcome.
@@ -555,7 +576,7 @@ mod tests {
         // Published: it stays taken, until the object goes, whoever deletes it.
         for deleted in [
             |outputs: &Outputs| outputs.begin(key(), "g").deleted("1"),
-            |outputs: &Outputs| outputs.take(Event::Delete(output(9, "a"))),
+            |outputs: &Outputs| take(outputs, Event::Delete(output(9, "a"))),
         ] {
             let outputs = Outputs::default();
             assert_eq!(outputs.claim(&key(), "g", lives), Ok(()));
@@ -582,12 +603,45 @@ mod tests {
     }
 
     #[test]
+    fn what_another_process_publishes_is_no_edit() {
+        let outputs = listed();
+        let theirs = |version, revision| {
+            let mut object = output(version, revision);
+            object.metadata.labels = Some([(GENERATOR_LABEL.to_owned(), "theirs".to_owned())].into());
+            object
+        };
+        // It goes to another process: the one that loses it is told, and has its own knowledge of it.
+        assert_eq!(take(&outputs, Event::Apply(theirs(2, "a"))), [touched()]);
+        outputs.forget([&key()]);
+        for version in 3..20 {
+            let news = Event::Apply(theirs(version, if version % 2 == 0 { "a" } else { "b" }));
+            assert_eq!(take(&outputs, news), [source()], "still a source");
+        }
+        assert_eq!((outputs.published(&key()), outputs.fought(&key())), (None, None));
+        assert_eq!(outputs.claim(&key(), "g", |uid| uid == "theirs"), Err("theirs".to_owned()), "its name is taken");
+        assert_eq!(take(&outputs, Event::Delete(theirs(20, "20"))), [source(), touched()], "and free");
+        assert_eq!(outputs.published(&key()), None);
+    }
+
+    #[test]
+    fn what_was_published_before_an_absence_is_forgotten() {
+        let outputs = listed();
+        for version in 2..10 {
+            take(&outputs, Event::Apply(output(version, &version.to_string())));
+        }
+        assert_eq!(outputs.published(&key()).unwrap().revision, "a");
+        assert!(outputs.fought(&key()).is_some());
+        outputs.forget([&key()]);
+        assert_eq!((outputs.published(&key()), outputs.fought(&key())), (None, None));
+    }
+
+    #[test]
     fn the_first_listing_touches_nothing() {
         let outputs = Outputs::default();
-        outputs.take(Event::Init);
-        assert_eq!(outputs.take(Event::InitApply(output(1, "a"))), [source()]);
-        outputs.take(Event::InitDone);
-        outputs.take(Event::Init);
-        assert_eq!(outputs.take(Event::InitDone), [source(), touched()], "gone while nobody looked");
+        take(&outputs, Event::Init);
+        assert_eq!(take(&outputs, Event::InitApply(output(1, "a"))), [source()]);
+        take(&outputs, Event::InitDone);
+        take(&outputs, Event::Init);
+        assert_eq!(take(&outputs, Event::InitDone), [source(), touched()], "gone while nobody looked");
     }
 }

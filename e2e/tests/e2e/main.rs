@@ -15,6 +15,7 @@ mod harness;
 mod manifests;
 mod missing_definition;
 mod names;
+mod namespaces;
 mod oracle;
 mod pattern;
 mod peer;
@@ -24,6 +25,7 @@ mod reconnect;
 mod removal;
 mod repair;
 mod server_crash;
+mod shards;
 mod strays;
 mod takeover;
 mod volume;
@@ -93,6 +95,7 @@ fn add_all(suite: &mut Suite) {
         names::{
             two_generators_at_once_do_not_share_one,
         },
+        namespaces::{a_source_elsewhere_needs_the_gate},
         missing_definition::{is_named_and_waited_for},
         oracle::{
             go_reads_what_weir_merges,
@@ -138,6 +141,11 @@ fn add_all(suite: &mut Suite) {
         rbac::{
             shipped_roles_allow_what_the_controller_does,
             shipped_roles_refuse_everything_else,
+        },
+        shards::{
+            a_generator_moves_and_nothing_is_lost,
+            a_sweep_spares_what_another_shard_has,
+            two_shards_do_not_share_a_name,
         },
         strays::{are_removed_after_a_kill_between_the_two_deletions},
         writes::{

@@ -83,6 +83,7 @@ fn the_controller_takes_its_arguments_from_the_manifest() {
     patched.push("--watch-label-selector=sharding.fluxcd.io/key=shard1".to_owned());
     let CommandLine::Run(config) = read(patched, &surroundings) else { panic!("refused") };
     assert!(config.storage.advertised_address.starts_with("source-watcher-shard1."), "the last one wins");
+    assert_eq!(config.selector, "sharding.fluxcd.io/key=shard1");
 }
 
 /// What a scrape of the controller has, by the names that Prometheus will know.
@@ -119,7 +120,8 @@ fn every_metric_is_documented() {
 }
 
 fn is_metric(literal: &str) -> bool {
-    let prefixes = ["weir_", "process_", "controller_runtime_", "workqueue_", "rest_client_", "leader_election_"];
+    let prefixes =
+        ["weir_", "process_", "controller_runtime_", "workqueue_", "rest_client_", "leader_election_"];
     let is_crate = literal.starts_with("weir_artifact_server") || literal.starts_with("weir_controller");
     let plain = literal.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte.is_ascii_digit());
     plain && !is_crate && prefixes.iter().any(|prefix| literal.len() > prefix.len() && literal.starts_with(prefix))

@@ -1,0 +1,46 @@
+//! What this process knows of one generator for as long as the generator is its own.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio_util::sync::CancellationToken;
+
+/// Opened when a generator is first heard of, closed when it is gone. A generator whose labels stop matching the selector of this
+/// process is gone too: when it comes back, another process has worked on it meanwhile, and its account is a new one.
+#[derive(Debug, Default)]
+pub struct Account {
+    begun: AtomicBool,
+    settled: AtomicBool,
+    closed: CancellationToken,
+}
+
+impl Account {
+    /// Whether this is the first run of the account: what is remembered of the outputs from before it may be out of date.
+    pub fn begin(&self) -> bool {
+        !self.begun.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether all files of the generator are accounted for, and its outputs were compared with them.
+    pub fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Relaxed)
+    }
+
+    /// All is known: a run has come to a good end.
+    pub fn settle(&self) {
+        self.settled.store(true, Ordering::Relaxed);
+    }
+
+    /// Something is about to be stored or removed.
+    pub fn open(&self) {
+        self.settled.store(false, Ordering::Relaxed);
+    }
+
+    /// Waits until the generator is not this process's any more.
+    pub async fn closed(&self) {
+        self.closed.cancelled().await;
+    }
+
+    /// The generator is gone.
+    pub(super) fn close(&self) {
+        self.closed.cancel();
+    }
+}

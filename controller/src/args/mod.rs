@@ -3,10 +3,12 @@
 
 use std::{ffi::OsString, fmt, time::Duration};
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use weir_proto::{Algorithm, GoDuration};
 
 mod flags;
+#[cfg(test)]
+mod golden;
 mod listen;
 mod selector;
 #[cfg(test)]
@@ -126,9 +128,15 @@ where
             Ok(config) => CommandLine::Run(Box::new(config)),
             Err(error) => CommandLine::Refuse(error.to_string()),
         },
-        Err(error) if error.use_stderr() => CommandLine::Usage(error.to_string()),
+        Err(error) if error.use_stderr() => CommandLine::Usage(with_usage(&error.to_string())),
         Err(help) => CommandLine::Print(help.to_string()),
     }
+}
+
+/// The library says how to call the program for some mistakes only.
+fn with_usage(text: &str) -> String {
+    let usage = Flags::command().render_usage();
+    if text.contains("Usage:") { text.to_owned() } else { format!("{text}\n{usage}\n") }
 }
 
 /// A flag that can not be used: which one, why, and what to do.

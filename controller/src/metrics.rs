@@ -1,8 +1,11 @@
 //! Figures for Prometheus, under the names of controller-runtime wherever the figure is the same.
 
+mod generators;
 mod queue;
+#[cfg(test)]
+mod scrape_tests;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
@@ -12,9 +15,12 @@ use prometheus_client::{
 use tokio::time::Instant;
 
 use crate::{
+    api::ObjectKey,
     error::{Next, ReconcileError},
     events::RecorderMetrics,
 };
+pub use generators::Conditions;
+use generators::Generators;
 pub use queue::{Queue, Turning};
 
 /// Value of the label `controller`: the kind in lower case.
@@ -69,6 +75,7 @@ pub struct Metrics {
     requests: Family<RequestLabel, Counter>,
     events: RecorderMetrics,
     queue: Queue,
+    generators: Generators,
 }
 
 impl Metrics {
@@ -87,6 +94,7 @@ impl Metrics {
             requests: Family::default(),
             events: RecorderMetrics::default(),
             queue: Queue::default(),
+            generators: Generators::default(),
         };
         metrics.register(concurrent);
         for result in ["success", "error", "requeue", "requeue_after"] {
@@ -111,6 +119,7 @@ impl Metrics {
         registry.register("weir_events_limited", limited, self.events.limited.clone());
         registry.register_collector(Box::new(weir_proto::process::Figures));
         self.queue.register(registry);
+        registry.register_collector(Box::new(self.generators.clone()));
         let label = std::iter::once(("controller".into(), CONTROLLER.into()));
         let labelled = registry.sub_registry_with_labels(label);
         labelled.register(name("reconcile_errors"), "Reconciles that failed", self.errors.clone());
@@ -132,6 +141,16 @@ impl Metrics {
     /// The reconciles that wait, and that run.
     pub fn queue(&self) -> &Queue {
         &self.queue
+    }
+
+    /// Says how the conditions of all generators can be seen, for the scrapes.
+    pub fn look_at_generators(&self, look: impl Fn() -> Conditions + Send + Sync + 'static) {
+        self.generators.look_at(Box::new(look));
+    }
+
+    /// A reconcile of this generator took so long, however it ended.
+    pub fn took(&self, key: &ObjectKey, duration: Duration) {
+        self.generators.took(key, duration);
     }
 
     /// Counters for the event recorder.
@@ -194,8 +213,6 @@ impl Drop for Running {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::plan::validate::Invalid;
 

@@ -59,6 +59,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send + 'st
     let scope =
         Scope { client: client.clone(), namespace: config.namespace.clone(), selector: config.selector.clone() };
     let (cluster, watches) = watch_cluster(&scope, &triggers);
+    let seen = cluster.clone();
+    metrics.look_at_generators(move || seen.generators.conditions());
     listen(&config, (&metrics, &cluster), &stop).await?;
     let (recorder, writer) = events::recorder(client.clone(), &config.host, metrics.events());
     let writer = AbortOnDropHandle::new(tokio::spawn(writer.run()));

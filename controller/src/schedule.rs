@@ -116,7 +116,7 @@ fn attempt(
     );
     async move {
         let _turn = metrics.queue().started(&key);
-        let running = metrics.running();
+        let (running, begun) = (metrics.running(), tokio::time::Instant::now());
         let ended = AbortOnDropHandle::new(tokio::spawn(work.in_current_span())).await;
         let result = ended.unwrap_or_else(|error| Err(ReconcileError::Panic(last_words(error))));
         match &result {
@@ -124,6 +124,7 @@ fn attempt(
             Err(error) => error!(%error, "Reconciler error"),
         }
         running.finish(outcome(&result));
+        metrics.took(&key, begun.elapsed());
         result
     }
     .instrument(span)

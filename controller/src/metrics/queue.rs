@@ -20,6 +20,9 @@ const BUCKETS: [f64; 12] = [1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 
 /// controller-runtime gives each queue both, with one value.
 const LABELS: [(&str, &str); 2] = [("name", CONTROLLER), ("controller", CONTROLLER)];
 
+/// All turns have the priority that controller-runtime gives by default. Its depth is told by priority.
+const PRIORITY: &str = "0";
+
 /// Follows each generator from the request for a reconcile to its end. Cheap to clone: all clones are one.
 #[derive(Clone, Debug)]
 pub struct Queue {
@@ -138,7 +141,12 @@ impl Collector for Now {
         ];
         for (name, help, value) in figures {
             let gauge = ConstGauge::new(value);
-            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+            let mut metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
+            if name == "workqueue_depth" {
+                gauge.encode(metric.encode_family(&[("priority", PRIORITY)])?)?;
+            } else {
+                gauge.encode(metric)?;
+            }
         }
         Ok(())
     }
@@ -169,11 +177,14 @@ mod tests {
         queue.asked(&one);
         queue.asked(&two);
         tokio::time::advance(Duration::from_millis(50)).await;
-        has(&metrics, &[("depth", "2.0"), ("adds_total", "2"), ("queue_duration_seconds_count", "0")]);
+        has(&metrics, &[("depth|,priority=\"0\"", "2.0"), ("adds_total", "2"), ("queue_duration_seconds_count", "0")]);
         let turn = queue.started(&one);
         tokio::time::advance(Duration::from_secs(3)).await;
-        let running =
-            [("depth", "1.0"), ("unfinished_work_seconds", "3.0"), ("longest_running_processor_seconds", "3.0")];
+        let running = [
+            ("depth|,priority=\"0\"", "1.0"),
+            ("unfinished_work_seconds", "3.0"),
+            ("longest_running_processor_seconds", "3.0"),
+        ];
         has(&metrics, &running);
         drop(turn);
         let ended = [
@@ -185,7 +196,7 @@ mod tests {
         ];
         has(&metrics, &ended);
         queue.forget(&two);
-        has(&metrics, &[("depth", "0.0")]);
+        has(&metrics, &[("depth|,priority=\"0\"", "0.0")]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -194,9 +205,9 @@ mod tests {
         let queue = metrics.queue();
         let key = ObjectKey::new("ns", "one");
         queue.again(&key, Duration::from_secs(60), true);
-        has(&metrics, &[("depth", "0.0"), ("adds_total", "0"), ("retries_total", "1")]);
+        has(&metrics, &[("depth|,priority=\"0\"", "0.0"), ("adds_total", "0"), ("retries_total", "1")]);
         tokio::time::advance(Duration::from_secs(65)).await;
-        has(&metrics, &[("depth", "1.0")]);
+        has(&metrics, &[("depth|,priority=\"0\"", "1.0")]);
         drop(queue.started(&key));
         let waited =
             [("adds_total", "1"), ("queue_duration_seconds_sum", "5.0"), ("queue_duration_seconds_count", "1")];
@@ -204,7 +215,7 @@ mod tests {
         // A request brings forward what was to come later; what is no retry is not counted as one.
         queue.again(&key, Duration::from_secs(60), false);
         queue.asked(&key);
-        has(&metrics, &[("depth", "1.0"), ("adds_total", "2"), ("retries_total", "1")]);
+        has(&metrics, &[("depth|,priority=\"0\"", "1.0"), ("adds_total", "2"), ("retries_total", "1")]);
         drop(queue.started(&key));
         drop(queue.started(&key));
         has(&metrics, &[("adds_total", "3"), ("queue_duration_seconds_sum", "5.0")]);
@@ -214,7 +225,7 @@ mod tests {
         tokio::time::advance(Duration::from_secs(2)).await;
         queue.again(&key, Duration::from_secs(60), true);
         drop(turn);
-        has(&metrics, &[("depth", "1.0"), ("adds_total", "5")]);
+        has(&metrics, &[("depth|,priority=\"0\"", "1.0"), ("adds_total", "5")]);
         drop(queue.started(&key));
         has(&metrics, &[("queue_duration_seconds_sum", "7.0")]);
     }

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     api::{ObjectKey, artifact_generator::ArtifactGenerator, source::SourceKey},
+    metrics::Conditions,
     plan::{sources::SourceIndex, trigger::generator_changed},
 };
 
@@ -59,6 +60,17 @@ impl Generators {
     /// All of them, in no order.
     pub fn keys(&self) -> Vec<ObjectKey> {
         self.state.read().uids.values().map(|known| known.key.clone()).collect()
+    }
+
+    /// The conditions of all of them: type and status of each.
+    pub fn conditions(&self) -> Conditions {
+        let state = self.state.read();
+        let of = |generator: &Arc<ArtifactGenerator>| {
+            let conditions = generator.status.iter().flat_map(|status| &status.conditions);
+            let conditions = conditions.map(|condition| (condition.type_.clone(), condition.status.clone())).collect();
+            (ObjectKey::of(&**generator), conditions)
+        };
+        state.cache.objects().map(of).collect()
     }
 
     /// Takes in what the watch tells. Returns the generators to reconcile.

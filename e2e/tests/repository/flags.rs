@@ -121,7 +121,7 @@ fn every_metric_is_documented() {
 
 fn is_metric(literal: &str) -> bool {
     let prefixes =
-        ["weir_", "process_", "controller_runtime_", "workqueue_", "rest_client_", "leader_election_"];
+        ["weir_", "process_", "controller_runtime_", "workqueue_", "rest_client_", "leader_election_", "gotk_"];
     let is_crate = literal.starts_with("weir_artifact_server") || literal.starts_with("weir_controller");
     let plain = literal.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte.is_ascii_digit());
     plain && !is_crate && prefixes.iter().any(|prefix| literal.len() > prefix.len() && literal.starts_with(prefix))

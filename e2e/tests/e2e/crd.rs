@@ -93,9 +93,9 @@ pub(crate) async fn status_is_checked(scene: Scene) -> Result<()> {
 
 fn accepted() -> Vec<Row> {
     let long = |length| json!("a".repeat(length));
+    let copy = || json!({"from": "@app/x", "to": "@artifact/"});
     let many = |count: usize| {
-        let copy = json!([{"from": "@app/x", "to": "@artifact/"}]);
-        Value::from_iter((0..count).map(|number| json!({"name": format!("out-{number}"), "copy": copy})))
+        Value::from_iter((0..count).map(|number| json!({"name": format!("out-{number}"), "copy": [copy()]})))
     };
     vec![
         ("§2 plain", vec![], None),
@@ -138,20 +138,47 @@ fn accepted() -> Vec<Row> {
             None,
         ),
         ("§2 exclude of 100", vec![("/spec/artifacts/0/copy/0/exclude", Value::from_iter(vec!["x"; 100]))], None),
+        ("§2 exclude of any length", vec![("/spec/artifacts/0/copy/0/exclude", json!([long(10_000)]))], None),
+        ("§2 copy without a most", vec![("/spec/artifacts/0/copy", Value::from_iter(vec![copy(); 1001]))], None),
+        ("§2 from of 1024", vec![("/spec/artifacts/0/copy/0/from", json!(format!("@app/{}", "a".repeat(1019))))], None),
+        (
+            "§2 to of 1024",
+            vec![("/spec/artifacts/0/copy/0/to", json!(format!("@artifact/{}", "a".repeat(1014))))],
+            None,
+        ),
+        ("§2 from an alias that no source has", vec![("/spec/artifacts/0/copy/0/from", json!("@other/x"))], None),
+        ("§2 pathPattern of 1024", vec![("/spec/pathPattern", json!(format!("@app/{}", "a".repeat(1019))))], None),
+        ("§2 namespace of 63", vec![("/spec/sources/0/namespace", long(63))], None),
+        ("§2 the own namespace, of one letter", vec![("/spec/sources/0/namespace", json!("n"))], None),
+        ("§2 revision of 64", vec![("/spec/artifacts/0/revision", json!(format!("@{}", "a".repeat(63))))], None),
+        (
+            "§2 originRevision of 64",
+            vec![("/spec/artifacts/0/originRevision", json!(format!("@{}", "a".repeat(63))))],
+            None,
+        ),
+        ("§2 artifact name of 253", vec![("/spec/artifacts/0/name", long(253))], None),
+        (
+            "§2 an artifact twice is for the controller",
+            vec![("/spec/artifacts", json!([{"name": "a", "copy": [copy()]}, {"name": "a", "copy": [copy()]}]))],
+            None,
+        ),
+        ("§2 empty commonMetadata", vec![("/spec/commonMetadata", json!({}))], None),
+        ("§2 1000 sources", vec![("/spec/sources", buckets(1000))], None),
         ("§2 1000 artifacts", vec![("/spec/artifacts", many(1000))], None),
         ("§2 1001 artifacts", vec![("/spec/artifacts", many(1001))], Some("spec.artifacts: Too many")),
     ]
 }
 
+fn buckets(count: usize) -> Value {
+    Value::from_iter((0..count).map(|number| json!({"alias": format!("a{number}"), "kind": "Bucket", "name": "a"})))
+}
+
 fn refused_sources() -> Vec<Row> {
     let long = |length| json!("a".repeat(length));
-    let sources = |count: usize| {
-        Value::from_iter((0..count).map(|n| json!({"alias": format!("a{n}"), "kind": "Bucket", "name": "a"})))
-    };
     vec![
         ("§2 no sources", vec![("/spec/sources", ABSENT)], Some("spec.sources: Required value")),
         ("§2 empty sources", vec![("/spec/sources", json!([]))], Some("spec.sources: Invalid value")),
-        ("§2 1001 sources", vec![("/spec/sources", sources(1001))], Some("spec.sources: Too many")),
+        ("§2 1001 sources", vec![("/spec/sources", buckets(1001))], Some("spec.sources: Too many")),
         ("§2 no alias", vec![("/spec/sources/0/alias", ABSENT)], Some("spec.sources[0].alias: Required value")),
         (
             "§2 alias in upper case",
@@ -193,6 +220,25 @@ fn refused_sources() -> Vec<Row> {
             "§2 pathPattern of 1025",
             vec![("/spec/pathPattern", json!(format!("@app/{}", "a".repeat(1020))))],
             Some("spec.pathPattern: Too long"),
+        ),
+        ("§2 pathPattern without path", vec![("/spec/pathPattern", json!("@app"))], Some("spec.pathPattern: Invalid")),
+        (
+            "§2 pathPattern with an alias in upper case",
+            vec![("/spec/pathPattern", json!("@App/{app}"))],
+            Some("spec.pathPattern: Invalid"),
+        ),
+        ("§2 empty alias", vec![("/spec/sources/0/alias", json!(""))], Some("spec.sources[0].alias: Invalid")),
+        ("§2 empty source name", vec![("/spec/sources/0/name", json!(""))], Some("spec.sources[0].name: Invalid")),
+        ("§2 source name with _", vec![("/spec/sources/0/name", json!("a_b"))], Some("spec.sources[0].name: Invalid")),
+        (
+            "§2 namespace with a dot",
+            vec![("/spec/sources/0/namespace", json!("a.b"))],
+            Some("spec.sources[0].namespace: Invalid"),
+        ),
+        (
+            "§2 annotation that is a list",
+            vec![("/spec/commonMetadata", json!({"annotations": {"a": []}}))],
+            Some("spec.commonMetadata.annotations.a: Invalid"),
         ),
         (
             "§2 label that is a number",
@@ -245,6 +291,29 @@ fn refused_artifacts() -> Vec<Row> {
             "§2 from of 1025",
             vec![(from, json!(format!("@app/{}", "a".repeat(1020))))],
             Some("spec.artifacts[0].copy[0].from: Too long"),
+        ),
+        ("§2 empty from", vec![(from, json!(""))], Some("spec.artifacts[0].copy[0].from: Invalid")),
+        ("§2 from without alias", vec![(from, json!("app/x"))], Some("spec.artifacts[0].copy[0].from: Invalid")),
+        (
+            "§2 from an alias in upper case",
+            vec![(from, json!("@App/x"))],
+            Some("spec.artifacts[0].copy[0].from: Invalid"),
+        ),
+        ("§2 empty to", vec![(to, json!(""))], Some("spec.artifacts[0].copy[0].to: Invalid")),
+        (
+            "§2 to of 1025",
+            vec![(to, json!(format!("@artifact/{}", "a".repeat(1015))))],
+            Some("spec.artifacts[0].copy[0].to: Too long"),
+        ),
+        (
+            "§2 originRevision of 65",
+            vec![("/spec/artifacts/0/originRevision", json!(format!("@{}", "a".repeat(64))))],
+            Some("spec.artifacts[0].originRevision: Too long"),
+        ),
+        (
+            "§2 exclude that is a number",
+            vec![("/spec/artifacts/0/copy/0/exclude", json!([1]))],
+            Some("spec.artifacts[0].copy[0].exclude[0]: Invalid"),
         ),
         ("§2 no to", vec![(to, ABSENT)], Some("spec.artifacts[0].copy[0].to: Required value")),
         ("§2 to another alias", vec![(to, json!("@app/"))], Some("spec.artifacts[0].copy[0].to: Invalid")),

@@ -35,7 +35,7 @@ pub struct Serving {
 }
 
 struct State {
-    /// The controllers that want the port open. Each opens and closes only for itself.
+    /// Who wants the port open, by [leadership](Caller::leadership). Each opens and closes only for itself.
     wanted: BTreeSet<String>,
     /// Whether that is on the volume.
     saved: bool,
@@ -78,13 +78,13 @@ impl Serving {
         self.follow(&mut *self.state.lock().await).await
     }
 
-    /// Notes what the caller's controller wants, durably, and follows it. Says whether the port is open now: another controller may still
-    /// want it.
+    /// Notes what the caller's controller wants under its Lease, durably, and follows it. Says whether the port is open now: another
+    /// one may still want it.
     pub async fn set(&self, caller: Caller, on: bool) -> Result<bool, Failure> {
         let mut state = self.state.lock().await;
-        let controller = caller.owner.controller().to_owned();
+        let leadership = caller.leadership();
         let mut wanted = state.wanted.clone();
-        let changed = if on { wanted.insert(controller) } else { wanted.remove(&controller) };
+        let changed = if on { wanted.insert(leadership) } else { wanted.remove(&leadership) };
         let document = (changed || !state.saved).then(|| wanted.clone());
         let store = Arc::clone(&self.store);
         let note = move || store.note(&caller, DOCUMENT, document.as_ref());
@@ -161,17 +161,46 @@ mod tests {
     use crate::storage::{Memory, Storage as _};
 
     fn at(epoch: u64) -> Caller {
-        Caller { owner: "source-watcher/1".parse().unwrap(), epoch }
+        Caller { owner: "source-watcher/1".parse().unwrap(), lease: None, epoch }
+    }
+
+    fn serving(memory: &Memory) -> (Serving, Arc<Store>) {
+        let store = Store::open(Arc::new(memory.clone()), Algorithm::Sha256).unwrap();
+        let files = warp::any().map(Response::default).boxed();
+        let (address, abort) = ("127.0.0.1:0".parse().unwrap(), CancellationToken::new());
+        (Serving::new(Arc::clone(&store), ServeMode::WhenLed, address, files, abort), store)
+    }
+
+    #[tokio::test]
+    async fn each_lease_opens_and_closes_for_itself() {
+        let memory = Memory::new();
+        // As a server wrote it that knew no Leases.
+        memory.put_state(DOCUMENT, br#"["other"]"#).unwrap();
+        let (serving, _store) = serving(&memory);
+        serving.start().await.unwrap();
+        assert!(serving.is_open(), "remembered");
+        let other = || Caller { owner: "other/1".parse().unwrap(), lease: None, epoch: 0 };
+        let under = |lease: &str| Caller { lease: Some(lease.parse().unwrap()), ..at(0) };
+        // (who, wants it, open after that)
+        let steps = [
+            (under("shard-1"), true, true),
+            (other(), false, true),
+            (under("shard-2"), false, true),
+            (at(0), false, true),
+            (under("shard-2"), true, true),
+            (under("shard-1"), false, true),
+            (under("shard-2"), false, false),
+        ];
+        for (step, (caller, on, open)) in steps.into_iter().enumerate() {
+            assert_eq!(serving.set(caller, on).await, Ok(open), "step {step}");
+        }
     }
 
     #[tokio::test]
     async fn a_former_leader_neither_opens_nor_closes_when_its_turn_comes() {
         for on in [true, false] {
             let memory = Memory::new();
-            let store = Store::open(Arc::new(memory.clone()), Algorithm::Sha256).unwrap();
-            let files = warp::any().map(Response::default).boxed();
-            let (address, abort) = ("127.0.0.1:0".parse().unwrap(), CancellationToken::new());
-            let serving = Serving::new(Arc::clone(&store), ServeMode::WhenLed, address, files, abort);
+            let (serving, store) = serving(&memory);
             assert_eq!(serving.set(at(1), !on).await, Ok(!on));
             let before = memory.state(DOCUMENT).unwrap();
 

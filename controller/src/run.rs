@@ -142,7 +142,7 @@ fn policy(config: &Config) -> Policy {
         retention_ttl: storage.retention_ttl,
         retention_records: storage.retention_records,
         grace: config.timeout,
-        epoch: 0,
+        ..Policy::default()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The contract between Weir's artifact server and any controller: the package `weir.artifact.v1`, its validated
-//! words ([`Digest`], [`ArtifactPath`], [`Owner`], [`captures`], and [`GoDuration`] for the flags of both programs) and its
-//! errors ([`Failure`]).
+//! words ([`Digest`], [`ArtifactPath`], [`Owner`], [`LeaseName`], [`captures`], and [`GoDuration`] for the flags of both
+//! programs) and its errors ([`Failure`]).
 //!
 //! The messages are generated from `proto/weir/artifact/v1/*.proto` and committed; `tests/generated.rs` fails when
 //! they are stale. Nothing here does I/O, but for the feature `process`, which is for Weir's own programs.
@@ -9,6 +9,7 @@ pub mod captures;
 mod digest;
 mod duration;
 mod failure;
+mod lease;
 mod owner;
 mod path;
 #[cfg(feature = "process")]
@@ -18,6 +19,7 @@ mod quote;
 pub use digest::{Algorithm, Digest, DigestError};
 pub use duration::{DurationError, GoDuration};
 pub use failure::{Failure, Reason};
+pub use lease::{LeaseName, LeaseNameError};
 pub use owner::{Owner, OwnerError};
 pub use path::{ArtifactDir, ArtifactPath, PathError};
 pub use quote::quoted;

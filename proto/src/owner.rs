@@ -15,7 +15,7 @@ impl Owner {
         format!("{controller}/{uid}").parse()
     }
 
-    /// The first half, e.g. `source-watcher`. Epochs and listings go by it.
+    /// The first half, e.g. `source-watcher`. Listings go by it, and epochs, together with the Lease.
     pub fn controller(&self) -> &str {
         &self.text[..self.slash]
     }

@@ -135,7 +135,7 @@ fn is_label(text: &str) -> bool {
 }
 
 /// Unlike a label, each part of a subdomain may be as long as the whole.
-fn is_subdomain(text: &str) -> bool {
+pub(crate) fn is_subdomain(text: &str) -> bool {
     let alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let part = |part: &str| {
         let bytes = part.as_bytes();

@@ -55,7 +55,13 @@ pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Failure 
 pub fn caller(caller: Option<v1::Caller>) -> Result<Caller, Failure> {
     let caller = caller.ok_or_else(|| invalid("caller", "caller is missing: say who owns the files"))?;
     let owner = caller.owner.parse().map_err(|error| invalid("caller.owner", format!("{error}")))?;
-    Ok(Caller { owner, epoch: caller.epoch })
+    let lease = match caller.lease.as_str() {
+        "" => None,
+        name => {
+            Some(name.parse().map_err(|error: weir_proto::LeaseNameError| invalid("caller.lease", error.to_string()))?)
+        }
+    };
+    Ok(Caller { owner, lease, epoch: caller.epoch })
 }
 
 /// Checks an owner that may be left out.
@@ -214,7 +220,8 @@ mod tests {
 
     #[test]
     fn errors_name_their_field() {
-        let caller_of = |owner: &str| Some(v1::Caller { owner: owner.into(), epoch: 3 });
+        let caller_of = |owner: &str| Some(v1::Caller { owner: owner.into(), epoch: 3, lease: String::new() });
+        let leased = |lease: &str| Some(v1::Caller { lease: lease.into(), ..caller_of("source-watcher/1").unwrap() });
         let named = |name: &str| Some(v1::ArtifactRef { kind: "K".into(), namespace: "n".into(), name: name.into() });
         let with = |change: fn(&mut v1::Settings)| {
             let mut message = v1::Settings::default();
@@ -225,6 +232,7 @@ mod tests {
         let rows = [
             ("caller", Reason::InvalidRequest, caller(None).unwrap_err()),
             ("caller.owner", Reason::InvalidRequest, caller(caller_of("x")).unwrap_err()),
+            ("caller.lease", Reason::InvalidRequest, caller(leased("a/b")).unwrap_err()),
             ("path", Reason::InvalidRequest, path("path", "../x").unwrap_err()),
             ("digest", Reason::InvalidRequest, digest("digest", "").unwrap_err()),
             ("digest", Reason::InvalidRequest, digest("digest", "sha256:12").unwrap_err()),
@@ -249,7 +257,9 @@ mod tests {
             assert_eq!((failure.field.as_deref(), failure.reason), (Some(field), reason), "{}", failure.message);
         }
         assert_eq!(dir("artifact", named("web")).unwrap().as_str(), "k/n/web");
-        assert_eq!(caller(caller_of("source-watcher/1")).unwrap().epoch, 3);
+        let read = |message| caller(message).map(|caller| (caller.leadership(), caller.epoch));
+        assert_eq!(read(caller_of("source-watcher/1")), Ok(("source-watcher".to_owned(), 3)));
+        assert_eq!(read(leased("shard-1")), Ok(("source-watcher/shard-1".to_owned(), 3)));
     }
 
     #[test]

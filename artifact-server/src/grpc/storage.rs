@@ -22,7 +22,7 @@ const MAX_COLLECTABLE: usize = 1000;
 const CHUNK: usize = 128;
 
 /// What callers may rely on beyond the first version of the contract.
-const FEATURES: [&str; 4] = ["build", "find-directories", "list-by-owner", "watch"];
+const FEATURES: [&str; 5] = ["build", "caller-lease", "find-directories", "list-by-owner", "watch"];
 
 /// The service.
 pub struct StorageService(pub Arc<Server>);

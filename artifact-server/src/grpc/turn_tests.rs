@@ -20,7 +20,7 @@ use crate::{
 };
 
 fn at(epoch: u64) -> Caller {
-    Caller { owner: "source-watcher/1".parse().unwrap(), epoch }
+    Caller { owner: "source-watcher/1".parse().unwrap(), lease: None, epoch }
 }
 
 fn dir() -> ArtifactDir {
@@ -57,7 +57,7 @@ async fn overtaken<T: Debug>(
 
 #[tokio::test]
 async fn a_former_leader_fails_when_its_turn_comes() {
-    let caller = || Some(v1::Caller { owner: "source-watcher/1".into(), epoch: 1 });
+    let caller = || Some(v1::Caller { owner: "source-watcher/1".into(), epoch: 1, lease: String::new() });
     let artifact =
         || Some(v1::ArtifactRef { kind: "ExternalArtifact".into(), namespace: "apps".into(), name: "front".into() });
     for call in ["Remove", "RemoveAll", "GarbageCollect"] {

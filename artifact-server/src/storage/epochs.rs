@@ -1,13 +1,13 @@
 //! Fencing: a controller that has lost its lease can not write any more.
 //!
-//! Each call carries the transition count of the caller's Lease. The highest one seen for each controller is on the volume, so that
-//! a restart of this server does not let an old leader in. Where that can not be read, nobody is let in: whoever calls first could
-//! be a former leader.
+//! Each call carries the transition count of the caller's Lease. The highest one seen for each controller and Lease is on the volume,
+//! so that a restart of this server does not let an old leader in. Where that can not be read, nobody is let in: whoever calls first
+//! could be a former leader. Shards of one controller have a Lease each, so that none of them is a former leader to another.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use parking_lot::{RwLock, RwLockReadGuard};
-use weir_proto::Owner;
+use weir_proto::{LeaseName, Owner};
 
 use super::{Storage, StorageError, state};
 
@@ -18,11 +18,22 @@ const DOCUMENT: &str = "epochs.json";
 pub struct Caller {
     /// Who answers for the files.
     pub owner: Owner,
+    /// What `epoch` counts the transitions of; `None` without leader election.
+    pub lease: Option<LeaseName>,
     /// The fencing number.
     pub epoch: u64,
 }
 
-/// The highest epoch of each controller.
+impl Caller {
+    /// Names those of whom one leads at a time: `<controller>`, or `<controller>/<Lease>`. Documents on the volume have it as a key; those
+    /// of before there were Leases have the controller alone, which still means the same.
+    pub fn leadership(&self) -> String {
+        let controller = self.owner.controller();
+        self.lease.as_ref().map_or_else(|| controller.to_owned(), |lease| format!("{controller}/{lease}"))
+    }
+}
+
+/// The highest epoch of each [leadership](Caller::leadership).
 type Highest = BTreeMap<String, u64>;
 
 /// Who may still change things.
@@ -73,7 +84,7 @@ impl Epochs {
             Verdict::Over(seen) => Err(over(caller, seen)),
             Verdict::Unknown => {
                 let mut risen = known.clone().unwrap_or_default();
-                risen.insert(caller.owner.controller().to_owned(), caller.epoch);
+                risen.insert(caller.leadership(), caller.epoch);
                 state::write(&*self.storage, DOCUMENT, &risen)?;
                 *known = Some(risen);
                 Ok(())
@@ -119,7 +130,7 @@ enum Verdict {
 }
 
 fn judge(highest: Option<&Highest>, caller: &Caller) -> Verdict {
-    match highest.and_then(|highest| highest.get(caller.owner.controller())) {
+    match highest.and_then(|highest| highest.get(&caller.leadership())) {
         Some(&seen) if caller.epoch == seen => Verdict::Current,
         Some(&seen) if caller.epoch < seen => Verdict::Over(seen),
         _ => Verdict::Unknown,
@@ -127,7 +138,7 @@ fn judge(highest: Option<&Highest>, caller: &Caller) -> Verdict {
 }
 
 fn over(caller: &Caller, seen: u64) -> StorageError {
-    StorageError::StaleEpoch { controller: caller.owner.controller().to_owned(), epoch: caller.epoch, seen }
+    StorageError::StaleEpoch { leadership: caller.leadership(), epoch: caller.epoch, seen }
 }
 
 #[cfg(test)]
@@ -140,7 +151,7 @@ mod tests {
     use crate::storage::{LocalFolder, Memory};
 
     fn caller(owner: &str, epoch: u64) -> Caller {
-        Caller { owner: owner.parse().unwrap(), epoch }
+        Caller { owner: owner.parse().unwrap(), lease: None, epoch }
     }
 
     fn ours(epoch: u64) -> Caller {
@@ -164,6 +175,33 @@ mod tests {
         assert_eq!((failure.reason, failure.field.as_deref()), (Reason::StaleEpoch, Some("caller.epoch")));
         epochs.admit(&ours(4)).unwrap();
         assert!(Epochs::open(storage).admit(&ours(3)).is_err());
+    }
+
+    #[test]
+    fn each_lease_of_a_controller_has_epochs_of_its_own() {
+        let storage: Arc<dyn Storage> = Arc::new(Memory::default());
+        // As a server wrote it that knew no Leases.
+        storage.put_state(DOCUMENT, br#"{"source-watcher":7}"#).unwrap();
+        let epochs = Epochs::open(Arc::clone(&storage));
+        let under = |lease: &str, epoch| Caller { lease: Some(lease.parse().unwrap()), ..ours(epoch) };
+        for shard in [under("shard-1", 5), under("shard-2", 0), under("shard-1", 6), ours(7)] {
+            epochs.admit(&shard).unwrap();
+        }
+        let epochs = Epochs::open(Arc::clone(&storage));
+        // (who, the epoch seen of it)
+        let over = [(under("shard-1", 5), 6), (ours(6), 7)];
+        for (caller, seen) in over {
+            let error = epochs.admit(&caller).unwrap_err();
+            assert!(matches!(&error, StorageError::StaleEpoch { seen: found, .. } if *found == seen), "{error}");
+            assert!(error.to_string().contains(&format!("controller {} is over", caller.leadership())), "{error}");
+        }
+        for current in [under("shard-1", 6), under("shard-2", 0), ours(7)] {
+            assert!(epochs.is_current(&current), "{current:?}");
+        }
+        let document = storage.state(DOCUMENT).unwrap().unwrap();
+        let known: Highest = serde_json::from_slice(&document).unwrap();
+        let keys: Vec<_> = known.keys().map(String::as_str).collect();
+        assert_eq!(keys, ["source-watcher", "source-watcher/shard-1", "source-watcher/shard-2"]);
     }
 
     #[test]

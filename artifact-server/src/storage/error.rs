@@ -49,12 +49,12 @@ pub enum StorageError {
     },
     /// The caller's epoch is over.
     #[error(
-        "epoch {epoch} of controller {controller} is over, epoch {seen} has been seen: another instance leads; if its Lease was \
+        "epoch {epoch} of controller {leadership} is over, epoch {seen} has been seen: another instance leads; if its Lease was \
          deleted or leader election was switched off on purpose, stop the server, delete .weir/epochs.json on its volume and start it again"
     )]
     StaleEpoch {
-        /// The first half of the owner.
-        controller: String,
+        /// `<controller>`, or `<controller>/<Lease>`.
+        leadership: String,
         /// The caller's.
         epoch: u64,
         /// The highest one so far.

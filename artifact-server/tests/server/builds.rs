@@ -306,7 +306,7 @@ async fn a_build_of_a_former_leader_fails_however_far_it_is() {
     let (place, sources) = (Place::new(), Sources::start().await);
     let server = place.start(&[]).await;
     let call = large_build(&server, &place, &sources, 5, None).await;
-    let leader = Some(Caller { owner: "source-watcher/2".into(), epoch: 1 });
+    let leader = Some(Caller { owner: "source-watcher/2".into(), epoch: 1, lease: String::new() });
     server.storage().set_serving(SetServingRequest { caller: leader, on: true }).await.unwrap();
     assert!(written(&place) > 0, "it is still at work");
     let (_, results) = call.await.unwrap();

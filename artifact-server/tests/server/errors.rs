@@ -104,7 +104,14 @@ async fn requests_that_make_no_sense_name_their_field() {
         ("artifacts[0].artifact", storage.garbage_collect(collect(vec![Collectable::default()])).await.unwrap_err()),
     ];
     let headers = [
-        ("caller.owner", with(|header| header.caller = Some(Caller { owner: "x".into(), epoch: 0 }))),
+        (
+            "caller.owner",
+            with(|header| header.caller = Some(Caller { owner: "x".into(), epoch: 0, lease: String::new() })),
+        ),
+        (
+            "caller.lease",
+            with(|header| header.caller = Some(Caller { owner: "c/1".into(), epoch: 0, lease: "A".into() })),
+        ),
         ("header.kind", with(|header| header.kind = "a/b".into())),
         ("header.namespace", with(|header| header.namespace = "..".into())),
         ("header.sources.alias", with(|header| header.sources.extend(header.sources.clone()))),

@@ -19,7 +19,7 @@ use crate::{
 };
 
 fn owner(owner: &str, epoch: u64) -> Option<Caller> {
-    Some(Caller { owner: owner.into(), epoch })
+    Some(Caller { owner: owner.into(), epoch, lease: String::new() })
 }
 
 fn web() -> Option<ArtifactRef> {
@@ -188,6 +188,39 @@ async fn a_deposed_leader_can_not_write_also_after_a_restart() {
     header.caller = old;
     assert_eq!(failure(build(&server, header, vec![]).await).reason, Reason::StaleEpoch);
     server.storage().remove_all(remove_all(owner("source-watcher/1", 6))).await.unwrap();
+}
+
+/// Two shards on one server: the epoch of the one says nothing about the other, and the port stays open while one of them wants it.
+#[tokio::test]
+async fn shards_neither_fence_each_other_nor_close_for_each_other() {
+    let place = Place::new();
+    let server = place.start(&[]).await;
+    let shard =
+        |lease: &str, epoch| owner("source-watcher/1", epoch).map(|caller| Caller { lease: lease.into(), ..caller });
+    let change = async |server: &Server, caller| {
+        let call = RemoveAllRequest { caller, artifact: web(), take_over: false };
+        server
+            .storage()
+            .remove_all(call)
+            .await
+            .map(drop)
+            .map_err(|status| Failure::from_status(&status).unwrap().reason)
+    };
+    let set = async |server: &Server, caller, on| {
+        server.storage().set_serving(SetServingRequest { caller, on }).await.unwrap().into_inner().serving
+    };
+    change(&server, shard("one", 7)).await.unwrap();
+    change(&server, shard("two", 1)).await.expect("it has a Lease of its own");
+    assert!(set(&server, shard("one", 7), true).await && set(&server, shard("two", 1), true).await);
+    assert!(set(&server, shard("two", 1), false).await, "the other one still wants it open");
+    server.stop().await;
+
+    let server = place.start(&[]).await;
+    assert_eq!(change(&server, shard("one", 6)).await, Err(Reason::StaleEpoch));
+    assert_eq!(change(&server, shard("two", 0)).await, Err(Reason::StaleEpoch));
+    change(&server, shard("two", 1)).await.unwrap();
+    assert!(server.storage().get_info(GetInfoRequest {}).await.unwrap().into_inner().serving, "remembered");
+    assert!(!set(&server, shard("one", 7), false).await);
 }
 
 #[tokio::test]

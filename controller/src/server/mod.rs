@@ -45,6 +45,8 @@ pub struct Policy {
     pub retention_records: u32,
     /// How long a run may take: a file that was returned less than this plus the TTL ago is not collected.
     pub grace: Duration,
+    /// Name of the Lease; empty without leader election.
+    pub lease: String,
     /// The fencing number: transitions of the Lease, 0 without leader election.
     pub epoch: u64,
 }
@@ -101,6 +103,13 @@ impl Server {
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         Ok(Self { address: address.to_owned(), policy, builder, storage })
+    }
+
+    /// The same connection, for calls under another epoch.
+    pub fn under(&self, lease: &str, epoch: u64) -> Self {
+        let mut server = self.clone();
+        (server.policy.lease, server.policy.epoch) = (lease.to_owned(), epoch);
+        server
     }
 
     /// The endpoint, as configured.
@@ -216,11 +225,11 @@ impl Server {
         Ok(self.stream(answer.into_inner()))
     }
 
-    /// Opens (or closes) the artifact port. Returns whether it is open now.
+    /// Opens the artifact port, or says that this controller does not want it open. Returns whether it is open now.
     pub async fn set_serving(&self, on: bool) -> Result<bool, ServerError> {
         // Serving belongs to the whole controller, not to one object; any object part will do.
         let owner = format!("{}/controller", crate::api::FIELD_MANAGER);
-        let request = SetServingRequest { caller: Some(Caller { owner, epoch: self.policy.epoch }), on };
+        let request = SetServingRequest { caller: Some(self.named(owner)), on };
         let answer = self.storage.clone().set_serving(timed(request, CALL_TIMEOUT)).await;
         answer.map(|answer| answer.into_inner().serving).map_err(|status| self.error(&status))
     }
@@ -232,7 +241,11 @@ impl Server {
     }
 
     fn caller(&self, owner: &Owner) -> Caller {
-        Caller { owner: owner.to_string(), epoch: self.policy.epoch }
+        self.named(owner.to_string())
+    }
+
+    fn named(&self, owner: String) -> Caller {
+        Caller { owner, epoch: self.policy.epoch, lease: self.policy.lease.clone() }
     }
 
     fn error(&self, status: &Status) -> ServerError {

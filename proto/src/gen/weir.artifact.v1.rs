@@ -51,9 +51,14 @@ pub struct Caller {
     #[prost(string, tag = "1")]
     pub owner: ::prost::alloc::string::String,
     /// The caller's fencing number: the transition count of its Lease, 0 without leader election. A lower one than the highest
-    /// seen from the same controller, when the call comes or when it is about to change something: STALE_EPOCH.
+    /// seen from the same controller under the same `lease`, when the call comes or when it is about to change something: STALE_EPOCH.
     #[prost(uint64, tag = "2")]
     pub epoch: u64,
+    /// Name of the Lease that `epoch` counts the transitions of: a DNS subdomain, 253 characters at most. Else: INVALID_REQUEST. Empty
+    /// without leader election. Instances of one controller with different Leases, e.g. its shards, neither fence each other nor
+    /// close the artifact port for each other. A server without "caller-lease" among its features ignores this field.
+    #[prost(string, tag = "3")]
+    pub lease: ::prost::alloc::string::String,
 }
 /// What the caller was configured with. Unset or empty fields mean the server's own flags.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -281,20 +286,20 @@ pub struct GetInfoResponse {
     #[prost(string, repeated, tag = "8")]
     pub features: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
-/// Whether the caller's controller wants artifacts to be served.
+/// Whether the caller's controller, under its Lease, wants artifacts to be served.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SetServingRequest {
     /// Who asks. Required.
     #[prost(message, optional, tag = "1")]
     pub caller: ::core::option::Option<Caller>,
-    /// Whether the artifact port should be open. Each controller opens and closes only for itself.
+    /// Whether the artifact port should be open. Each controller, and each Lease of one, opens and closes only for itself.
     #[prost(bool, tag = "2")]
     pub on: bool,
 }
 /// What became of it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SetServingResponse {
-    /// Whether the port is open now. Always true with --serve=always; true while another controller wants it open.
+    /// Whether the port is open now. Always true with --serve=always; true while another controller, or another Lease, wants it open.
     #[prost(bool, tag = "1")]
     pub serving: bool,
 }

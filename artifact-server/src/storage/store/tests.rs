@@ -22,7 +22,7 @@ use super::{
 };
 
 fn caller(uid: &str) -> Caller {
-    Caller { owner: Owner::new("source-watcher", uid).unwrap(), epoch: 0 }
+    Caller { owner: Owner::new("source-watcher", uid).unwrap(), lease: None, epoch: 0 }
 }
 
 fn request(name: &str, uid: &str) -> Put {
@@ -160,7 +160,10 @@ fn a_file_lost_meanwhile_does_not_stop_a_take_over() {
 #[test]
 fn lists_by_controller_kind_and_namespace() {
     let (memory, store) = over_memory();
-    let others = Put { caller: Caller { owner: Owner::new("other", "1").unwrap(), epoch: 0 }, ..request("back", "1") };
+    let others = Put {
+        caller: Caller { owner: Owner::new("other", "1").unwrap(), lease: None, epoch: 0 },
+        ..request("back", "1")
+    };
     let elsewhere = Put { dir: ArtifactDir::new("GitRepository", "apps", "x").unwrap(), ..request("front", "1") };
     let mine = put(&store, &request("front", "1"), b"mine").unwrap().0;
     let theirs = put(&store, &others, b"theirs").unwrap().0;

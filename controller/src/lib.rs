@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod args;
+pub mod election;
 pub mod error;
 pub mod events;
 pub mod health;
@@ -14,5 +15,6 @@ pub mod requests;
 pub mod run;
 pub mod schedule;
 pub mod server;
+pub mod standby;
 pub mod sweep;
 pub mod watch;

@@ -50,6 +50,11 @@ struct RequestLabel {
     host: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LeaseLabel {
+    name: String,
+}
+
 /// How a reconcile ended.
 #[derive(Clone, Copy, Debug)]
 pub enum Outcome<'a> {
@@ -73,6 +78,7 @@ pub struct Metrics {
     seconds: Histogram,
     active: Gauge,
     requests: Family<RequestLabel, Counter>,
+    leads: Family<LeaseLabel, Gauge>,
     events: RecorderMetrics,
     queue: Queue,
     generators: Generators,
@@ -92,6 +98,7 @@ impl Metrics {
             seconds: Histogram::new(BUCKETS),
             active: Gauge::default(),
             requests: Family::default(),
+            leads: Family::default(),
             events: RecorderMetrics::default(),
             queue: Queue::default(),
             generators: Generators::default(),
@@ -113,6 +120,7 @@ impl Metrics {
         registry.register(name("reconcile"), reconcile, self.results.clone());
         registry.register("weir_reconcile_failures", "Failed reconciles by cause", self.causes.clone());
         registry.register("rest_client_requests", "Requests to kube-apiserver", self.requests.clone());
+        registry.register("leader_election_master_status", "Whether this instance holds the Lease", self.leads.clone());
         registry.register("weir_events_written", "Kubernetes events written", self.events.written.clone());
         registry.register("weir_events_dropped", "Kubernetes events lost", self.events.dropped.clone());
         let limited = "Kubernetes events left out, as their object had too many";
@@ -156,6 +164,11 @@ impl Metrics {
     /// Counters for the event recorder.
     pub fn events(&self) -> RecorderMetrics {
         self.events.clone()
+    }
+
+    /// 1 while this instance holds the Lease of that name. Not there until it is asked for: without leader election there is none.
+    pub fn leads(&self, lease: &str) -> Gauge {
+        self.leads.get_or_create(&LeaseLabel { name: lease.to_owned() }).clone()
     }
 
     /// Counts an answered request to kube-apiserver. `code` is `<error>` when there was no answer.
@@ -233,6 +246,7 @@ mod tests {
         metrics.running().finish(Outcome::Done);
         drop(metrics.running());
         metrics.request("200", "GET", "10.0.0.1:443");
+        metrics.leads("source-watcher-leader-election").set(1);
         metrics.events().dropped.inc();
         metrics.events().limited.inc_by(2);
         let lines = [
@@ -245,6 +259,7 @@ mod tests {
             "controller_runtime_reconcile_time_seconds_bucket{controller=\"artifactgenerator\",le=\"0.025\"} 1",
             "controller_runtime_reconcile_time_seconds_bucket{controller=\"artifactgenerator\",le=\"0.05\"} 2",
             "rest_client_requests_total{code=\"200\",method=\"GET\",host=\"10.0.0.1:443\"} 1",
+            "leader_election_master_status{name=\"source-watcher-leader-election\"} 1",
             "weir_events_dropped_total 1",
             "weir_events_limited_total 2",
         ];

@@ -1,29 +1,33 @@
 //! Puts the parts together: the only file that names a trait of ours with its implementation.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use futures::FutureExt as _;
+use futures::{FutureExt as _, future::BoxFuture};
 use kube::Client;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{info, warn};
 use weir_proto::v1;
 
 use crate::{
     args::{Config, Listen},
+    election::Election,
     events, health,
     metrics::Metrics,
     reconcile::{Context, Expansions, Settings, WRITES_AT_ONCE},
     requests::counted,
     schedule::{Limits, run_reconciles},
     server::{AddressError, Policy, Server},
-    watch::{Cluster, Scope, Triggers, follow_server, watch_cluster},
+    standby::stand_by,
+    watch::{Cluster, Scope, Trigger, Triggers, check_all, follow_server, watch_cluster},
 };
 
-/// How long running reconciles may take to end, and then events to be written. A run may be cut off anywhere, the next one goes
+/// How long running reconciles may take to end, and then events to be written and the Lease to be given back. A run may be cut off anywhere, the next one goes
 /// on; the server wants eight of the ten seconds that the pod has, and the kubelet ends it last.
 const DRAIN: Duration = Duration::from_secs(1);
 const FLUSH: Duration = Duration::from_secs(1);
+/// How long a new leader waits for the artifact server before it begins.
+const ANNOUNCE: Duration = Duration::from_secs(2);
 
 /// Why the controller can not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -44,9 +48,19 @@ pub enum RunError {
     /// `--artifact-server`.
     #[error("--artifact-server: {0}")]
     Address(#[from] AddressError),
+    /// Not in a pod, and no namespace given: the Lease would be nowhere.
+    #[error(
+        "--enable-leader-election: unable to find leader election namespace: this is no pod with a service account; set \
+         RUNTIME_NAMESPACE to the namespace of the Lease"
+    )]
+    LeaseNamespace,
+    /// This instance led, and could not renew the Lease in time or saw that another one has it.
+    #[error("leader election lost")]
+    Deposed,
 }
 
-/// Reconciles until `shutdown` is ready, then lets running reconciles end. Returns after two seconds at the latest.
+/// Reconciles until `shutdown` is ready, then lets running reconciles end. With leader election it first waits until it leads, and ends
+/// at once when it does no more. Returns after two seconds at the latest.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), RunError> {
     config.pending.iter().for_each(|pending| warn!("{pending}"));
     say_gates(&config);
@@ -55,18 +69,30 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send + 'st
     let _ends = stop.clone().drop_guard();
     let client = client(&metrics).await?;
     let server = Server::new(&config.artifact_server, policy(&config))?;
-    let (triggers, requests) = Triggers::new();
+    let (triggers, mut requests) = Triggers::new();
     let scope =
         Scope { client: client.clone(), namespace: config.namespace.clone(), selector: config.selector.clone() };
     let (cluster, watches) = watch_cluster(&scope, &triggers);
     let seen = cluster.clone();
     metrics.look_at_generators(move || seen.generators.conditions());
     listen(&config, (&metrics, &cluster), &stop).await?;
+    let election = election(&config, &client, &metrics)?;
     let (recorder, writer) = events::recorder(client.clone(), &config.host, metrics.events());
     let writer = AbortOnDropHandle::new(tokio::spawn(writer.run()));
-    let following = follow_server(server.clone(), scope, cluster.clone(), triggers.clone()).boxed();
-    let tasks = watches.into_iter().chain([following]);
-    let tasks: Vec<_> = tasks.map(|task| AbortOnDropHandle::new(tokio::spawn(task))).collect();
+    let mut tasks: Vec<_> = watches.into_iter().map(spawned).collect();
+    info!("starting manager");
+    let shutdown = shutdown.shared();
+    let leading = tokio::select! {
+        server = lead(election.as_ref(), &server, &mut requests) => Some(server?),
+        () = shutdown.clone() => None,
+    };
+    let Some(server) = leading else {
+        end(election).await;
+        return Ok(());
+    };
+    tasks.push(spawned(follow_server(server.clone(), scope, cluster.clone(), triggers.clone()).boxed()));
+    // What was asked for while another instance led was not kept.
+    tasks.extend(election.is_some().then(|| spawned(check_all(cluster.clone(), triggers.clone()).boxed())));
     let context = Arc::new(Context {
         client,
         server,
@@ -78,16 +104,16 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send + 'st
         writes: Semaphore::new(WRITES_AT_ONCE),
         expansions: Expansions::default(),
     });
-    info!("starting manager");
-    let shutdown = shutdown.shared();
     let runs = run_reconciles(context.clone(), requests, limits(&config), shutdown.clone());
     tokio::select! {
         () = runs => {}
         () = shutdown.then(|()| tokio::time::sleep(DRAIN)) => info!("ending: some reconciles did not finish in time"),
+        () = lost(election.as_ref()) => return Err(RunError::Deposed),
     }
     // With the last recorder gone, the writer ends after the last event.
     drop((tasks, context));
-    tokio::time::timeout(FLUSH, writer).await.ok();
+    // Nothing is reconciled any more, so somebody else may.
+    let _ = tokio::join!(tokio::time::timeout(FLUSH, writer), end(election));
     Ok(())
 }
 
@@ -98,6 +124,62 @@ fn say_gates(config: &Config) {
     if direct {
         let effect = "sources will be fetched directly from the API server bypassing the cache";
         info!(logger = "setup", "DirectSourceFetch feature gate is enabled, {effect}");
+    }
+}
+
+fn spawned(task: BoxFuture<'static, ()>) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(task))
+}
+
+/// Begins to wait for the Lease, if there is to be one. It is in the namespace of the pod.
+fn election(config: &Config, client: &Client, metrics: &Metrics) -> Result<Option<Election>, RunError> {
+    let Some(settings) = &config.election else { return Ok(None) };
+    let pod = kube::Config::incluster().map(|pod| pod.default_namespace).unwrap_or_default();
+    let namespace = [&pod, &config.own_namespace].into_iter().find(|namespace| !namespace.is_empty());
+    let namespace = namespace.ok_or(RunError::LeaseNamespace)?;
+    Ok(Some(Election::begin(client.clone(), namespace, &config.host, settings, metrics)))
+}
+
+/// Waits until this instance leads, and has told the server so. Returns the server for calls of this leader.
+async fn lead(
+    election: Option<&Election>,
+    server: &Server,
+    requests: &mut mpsc::UnboundedReceiver<Trigger>,
+) -> Result<Server, RunError> {
+    let Some(election) = election else { return Ok(server.clone()) };
+    let epoch = tokio::select! {
+        epoch = election.won() => epoch.ok_or(RunError::Deposed)?,
+        never = stand_by(server.clone(), election.lease(), election.standing()) => match never {},
+        never = discard(requests) => match never {},
+    };
+    let server = server.under(election.lease(), epoch);
+    // First of all: from now on a former leader can not change what this one builds on. A server that is away is told later, as
+    // soon as it is followed, and by each call.
+    match tokio::time::timeout(ANNOUNCE, server.set_serving(true)).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => warn!(error = error.to_string(), "cannot tell the artifact server who leads, trying again"),
+        Err(_) => warn!(address = server.address(), "the artifact server takes long to answer"),
+    }
+    Ok(server)
+}
+
+/// Takes requests until it is dropped: who leads asks for everything anyway.
+async fn discard(requests: &mut mpsc::UnboundedReceiver<Trigger>) -> Infallible {
+    while requests.recv().await.is_some() {}
+    std::future::pending().await
+}
+
+async fn lost(election: Option<&Election>) {
+    match election {
+        Some(election) => election.lost().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Gives the Lease back.
+async fn end(election: Option<Election>) {
+    if let Some(election) = election {
+        tokio::time::timeout(FLUSH, election.end()).await.ok();
     }
 }
 

@@ -133,23 +133,23 @@ pub(super) struct Scope {
 
 /// Leader election.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Leader election (not in effect yet)")]
+#[command(next_help_heading = "Leader election")]
 pub(super) struct Leader {
-    /// Work only while holding the Lease
+    /// Work only while holding the Lease source-watcher-leader-election, which source-watcher holds too
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
         value_name = "BOOL", value_parser = go_bool, action = ArgAction::Set)]
     pub(super) enable_leader_election: bool,
-    /// Give the Lease back at the end
+    /// Give the Lease back at the end, so that others need not wait for it
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true",
         value_name = "BOOL", value_parser = go_bool, action = ArgAction::Set)]
     pub(super) leader_election_release_on_cancel: bool,
-    /// How long others wait before they take the Lease
+    /// How long others wait before they take a Lease that is not renewed
     #[arg(long, default_value = "35s", value_name = "DURATION", allow_hyphen_values = true)]
     pub(super) leader_election_lease_duration: GoDuration,
-    /// How long the holder tries to renew it
+    /// How long the holder tries to renew it before it ends
     #[arg(long, default_value = "30s", value_name = "DURATION", allow_hyphen_values = true)]
     pub(super) leader_election_renew_deadline: GoDuration,
-    /// Wait between two tries
+    /// Accepted: two seconds are between two tries, as with source-watcher
     #[arg(long, default_value = "5s", value_name = "DURATION", allow_hyphen_values = true)]
     pub(super) leader_election_retry_period: GoDuration,
 }

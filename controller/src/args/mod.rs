@@ -9,6 +9,7 @@ use weir_proto::{Algorithm, GoDuration};
 mod flags;
 #[cfg(test)]
 mod golden;
+mod leader;
 mod listen;
 mod selector;
 #[cfg(test)]
@@ -20,7 +21,7 @@ pub use listen::Listen;
 
 use crate::{
     log::{Encoding, Level},
-    plan::{output::Origin, requeue::Backoff},
+    plan::{election, output::Origin, requeue::Backoff},
 };
 
 /// Everything the controller needs to know, checked.
@@ -46,6 +47,10 @@ pub struct Config {
     pub selector: String,
     /// What was said of the gate `DirectSourceFetch`; `None`: nothing, which is off.
     pub direct_source_fetch: Option<bool>,
+    /// `RUNTIME_NAMESPACE`, may be empty: where the Lease is, for who runs outside of a pod.
+    pub own_namespace: String,
+    /// How to elect a leader; `None`: this is the only instance.
+    pub election: Option<election::Settings>,
     /// Endpoint of the artifact server.
     pub artifact_server: String,
     /// What the artifact server is told with each request.
@@ -157,7 +162,7 @@ impl Config {
     pub fn new(flags: Flags, surroundings: &Surroundings) -> Result<Self, FlagError> {
         let pending = pending(&flags)?;
         // Taken apart by name: a flag that nobody handles does not compile.
-        let Flags { work, storage, admin, scope, leader: _, unused: _, rest: _ } = flags;
+        let Flags { work, storage, admin, scope, leader, unused: _, rest: _ } = flags;
         let flags::Work { reconciliation_timeout, requeue_dependency, min_retry_delay, max_retry_delay, .. } = work;
         if work.interval_jitter_percentage >= 100 {
             let message = "the interval jitter percentage must be a non-negative value and less than 100";
@@ -180,6 +185,8 @@ impl Config {
             namespace: namespace(watch_all_namespaces, surroundings)?,
             selector: watch_label_selector.trim().to_owned(),
             direct_source_fetch: direct_source_fetch(&feature_gates)?,
+            own_namespace: surroundings.namespace.clone(),
+            election: leader.checked(&watch_label_selector)?,
             artifact_server: storage.artifact_server.clone(),
             storage: storage.checked(surroundings)?,
             metrics: Listen::optional(&metrics_addr).map_err(at("metrics-addr"))?,
@@ -226,17 +233,12 @@ fn namespace(all: bool, surroundings: &Surroundings) -> Result<Option<String>, F
 
 /// Checks the flags of what is not built yet, and says so of those that were given a value other than the default.
 fn pending(flags: &Flags) -> Result<Vec<String>, FlagError> {
-    let flags::Leader { enable_leader_election, leader_election_release_on_cancel: _, .. } = flags.leader;
-    duration("leader-election-lease-duration", flags.leader.leader_election_lease_duration)?;
-    duration("leader-election-renew-deadline", flags.leader.leader_election_renew_deadline)?;
-    duration("leader-election-retry-period", flags.leader.leader_election_retry_period)?;
     let events = &flags.scope.events_addr;
     let url = events.parse::<http::Uri>().is_ok_and(|url| url.scheme().is_some() && url.host().is_some());
     if !events.is_empty() && !url {
         return Err(at("events-addr")(format!("{events:?} is not a URL; use http://<host>/")));
     }
     let given = [
-        (enable_leader_election, "--enable-leader-election", "run one replica only"),
         (!events.is_empty(), "--events-addr", "events are recorded in the cluster only"),
     ];
     let sentence = |(_, flag, effect): &(bool, &str, &str)| format!("{flag} is not in effect yet: {effect}");

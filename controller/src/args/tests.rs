@@ -28,6 +28,8 @@ fn defaults() {
         namespace: None,
         selector: String::new(),
         direct_source_fetch: None,
+        own_namespace: "flux-system".into(),
+        election: None,
         artifact_server: "unix:///run/weir/s/artifact.sock".into(),
         storage: Storage {
             advertised_address: String::new(),
@@ -58,8 +60,11 @@ fn the_arguments_of_an_installation() {
     );
     let advertised = &shard.storage.advertised_address;
     assert_eq!(advertised, "source-watcher-shard1.flux-system.svc.cluster.local.", "the last one counts");
+    let election = shard.election.unwrap();
+    assert_eq!(election.lease, "source-watcher-leader-election-73fdc1be", "a shard has a Lease of its own");
+    assert!(election.release);
     let pending: Vec<_> = shard.pending.iter().filter_map(|line| line.split_whitespace().next()).collect();
-    assert_eq!(pending, ["--enable-leader-election", "--events-addr"]);
+    assert_eq!(pending, ["--events-addr"]);
     assert_eq!(shard.selector, "sharding.fluxcd.io/key=shard1");
 }
 
@@ -95,6 +100,16 @@ fn spellings() {
         ("--watch-label-selector=a=b --watch-label-selector=!a", |c| c.selector == "!a"),
         ("--kube-api-qps=50 --kube-api-burst=300 --storage-addr=:9090", |c| c.pending.is_empty()),
         ("--leader-election-release-on-cancel --leader-election-lease-duration=35s", |c| c.pending.is_empty()),
+        ("--enable-leader-election", |c| {
+            let terms = election::Terms::new(Duration::from_secs(35), Duration::from_secs(30)).unwrap();
+            let lease = "source-watcher-leader-election".to_owned();
+            c.election == Some(election::Settings { lease, terms, release: true })
+        }),
+        ("--enable-leader-election --leader-election-release-on-cancel=false", |c| {
+            c.election.as_ref().is_some_and(|election| !election.release)
+        }),
+        ("--enable-leader-election --leader-election-retry-period=1h", |c| c.election.is_some()),
+        ("--leader-election-lease-duration=1s", |c| c.election.is_none()),
         ("--artifact-server=http://127.0.0.1:9091", |c| c.artifact_server == "http://127.0.0.1:9091"),
     ];
     for (arguments, holds) in rows {
@@ -132,6 +147,17 @@ fn what_is_refused() {
         ("--watch-label-selector=a=b=c(", 1, "unable to configure watch label selector"),
         ("--artifact-digest-algo=md5", 1, "unsupported digest algorithm: md5; use sha256"),
         ("--health-addr=9440", 1, "--health-addr: \"9440\" is not an address"),
+        (
+            "--enable-leader-election --leader-election-lease-duration=30s",
+            1,
+            "--leader-election-lease-duration: must be longer than --leader-election-renew-deadline (30s)",
+        ),
+        (
+            "--enable-leader-election --leader-election-renew-deadline=2s",
+            1,
+            "--leader-election-renew-deadline: must be longer than 2.4s",
+        ),
+        ("--leader-election-retry-period=-1s", 1, "--leader-election-retry-period: must not be negative"),
         ("--reconciliation-timeout=-1s", 1, "--reconciliation-timeout: must not be negative"),
     ];
     for (arguments, code, part) in rows {

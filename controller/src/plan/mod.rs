@@ -5,6 +5,7 @@
 
 pub mod conditions;
 pub mod drift;
+pub mod election;
 pub mod fight;
 pub mod guard;
 pub mod inventory;

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 pub use generators::Generators;
 pub use outputs::{Effect, Outputs};
-pub use stored::follow_server;
+pub use stored::{check_all, follow_server};
 pub use triggers::{Trigger, Triggers};
 
 use self::{

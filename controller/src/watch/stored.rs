@@ -75,7 +75,8 @@ async fn swept(server: Server, scope: Scope, cluster: Arc<Cluster>) {
     }
 }
 
-async fn check_all(cluster: Arc<Cluster>, triggers: Triggers) {
+/// Asks for every generator, as soon as they are known.
+pub async fn check_all(cluster: Arc<Cluster>, triggers: Triggers) {
     cluster.ready().await;
     triggers.all(&cluster).await;
 }

@@ -21,6 +21,8 @@ pub enum Part {
     Peer,
     /// Go's own answers about globs, archives and YAML (`e2e/oracle`).
     Oracle,
+    /// A leader elected by client-go (`e2e/elector`).
+    Elector,
 }
 
 /// What is known of a part.
@@ -48,7 +50,7 @@ const STRIPPED: &str = "-s -w";
 
 impl Part {
     /// Every part.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Etcd,
         Self::KubeApiserver,
         Self::SourceController,
@@ -57,6 +59,7 @@ impl Part {
         Self::Grpcurl,
         Self::Peer,
         Self::Oracle,
+        Self::Elector,
     ];
 
     /// File name of the program.
@@ -105,6 +108,7 @@ impl Part {
             },
             Self::Peer => own("peer"),
             Self::Oracle => own("oracle"),
+            Self::Elector => Recipe { minutes: "two minutes", ..own("elector") },
         }
     }
 }

@@ -36,8 +36,23 @@ impl Controller {
         namespace: &str,
         arguments: &[&str],
     ) -> Result<Self> {
+        Self::start_as("weir-controller", run, server, kubeconfig, namespace, arguments).await
+    }
+
+    /// As [`start`](Self::start), with a log of another name: for one of several in a namespace.
+    ///
+    /// # Errors
+    /// When it cannot be built or does not start.
+    pub async fn start_as(
+        name: &str,
+        run: &Arc<RunDir>,
+        server: &ArtifactServer,
+        kubeconfig: &Path,
+        namespace: &str,
+        arguments: &[&str],
+    ) -> Result<Self> {
         let (metrics, health) = (port::free()?, port::free()?);
-        let program = Program::new(format!("weir-controller@{namespace}"), &Programs::get().await?.controller)
+        let program = Program::new(format!("{name}@{namespace}"), &Programs::get().await?.controller)
             .env("KUBECONFIG", kubeconfig)
             .env("RUNTIME_NAMESPACE", namespace)
             .arg(format!("--artifact-server={}", server.endpoint()))

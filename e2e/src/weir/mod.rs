@@ -11,7 +11,7 @@ mod server;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 pub use controller::Controller;
 pub use part::Part;
@@ -26,6 +26,9 @@ use crate::scene::Scene;
 
 /// The service account of the shipped manifests.
 pub const SERVICE_ACCOUNT: &str = "source-watcher";
+
+/// The Lease that a leader holds, and the role that allows it.
+pub const LEASE: &str = "source-watcher-leader-election";
 
 /// A controller and its artifact server.
 #[derive(Debug)]
@@ -110,6 +113,20 @@ pub async fn install_account(client: &kube::Client) -> Result<()> {
         manifest::apply_all(client, NAMESPACE, &manifest::read_file(&base().join(file))?).await?;
     }
     Ok(())
+}
+
+/// The right to the Lease alone, in another namespace than the one of an installation.
+///
+/// # Errors
+/// When the API server refuses it.
+pub async fn install_lease_role(client: &kube::Client, namespace: &str) -> Result<()> {
+    let mut objects = manifest::read_file(&base().join("rbac.yaml"))?;
+    objects.retain(|object| object.metadata.name.as_deref() == Some(LEASE));
+    for object in &mut objects {
+        object.metadata.namespace = Some(namespace.to_owned());
+    }
+    ensure!(objects.len() == 2, "{} objects are about the Lease", objects.len());
+    manifest::apply_all(client, namespace, &objects).await
 }
 
 fn base() -> PathBuf {

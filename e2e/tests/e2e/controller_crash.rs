@@ -36,7 +36,7 @@ const SMALL: usize = 150;
 
 /// A file may go 30 s after the server last told of it: its ttl, and the time
 /// that one reconcile may take.
-const RETENTION: [&str; 2] = ["--artifact-retention-ttl=20s", "--reconciliation-timeout=10s"];
+pub(crate) const RETENTION: [&str; 2] = ["--artifact-retention-ttl=20s", "--reconciliation-timeout=10s"];
 
 /// How long a client goes on with a URL after it has seen the next one.
 const STALE: Duration = Duration::from_secs(10);
@@ -131,7 +131,7 @@ async fn removing(scene: &Scene, weir: &Weir) -> Result<Option<usize>> {
 }
 
 /// A commit that changes every large artifact; asks source-controller to fetch it.
-async fn change(scene: &Scene, repository: &Repository, random: &mut impl RngCore) -> Result<()> {
+pub(crate) async fn change(scene: &Scene, repository: &Repository, random: &mut impl RngCore) -> Result<()> {
     for number in 0..ARTIFACTS {
         let folder = repository.work_tree().join(number.to_string());
         std::fs::create_dir_all(&folder)?;
@@ -149,7 +149,7 @@ async fn generator(scene: &Scene) -> Result<Value> {
 
 /// Waits until the source has the commit, which is when the controller begins. A build is short, so this is polled without the
 /// pauses of `eventually`.
-async fn working(scene: &Scene, before: &Value) -> Result<()> {
+pub(crate) async fn working(scene: &Scene, before: &Value) -> Result<()> {
     let end = Instant::now() + PATIENCE;
     while source_artifact(scene).await? == *before {
         ensure!(Instant::now() < end, "the source did not change: {before}");
@@ -159,13 +159,13 @@ async fn working(scene: &Scene, before: &Value) -> Result<()> {
 }
 
 /// What the source offers.
-async fn source_artifact(scene: &Scene) -> Result<Value> {
+pub(crate) async fn source_artifact(scene: &Scene) -> Result<Value> {
     let source = scene.get(Kind::GitRepository, "app").await?.context("no source")?;
     Ok(source["status"]["artifact"].clone())
 }
 
 /// The generator is Ready, and for the source's current artifact.
-async fn ensure_current(scene: &Scene, generator: &Value) -> Result<()> {
+pub(crate) async fn ensure_current(scene: &Scene, generator: &Value) -> Result<()> {
     ensure_ready(generator)?;
     let source = source_artifact(scene).await?;
     let text = |field: &str| source[field].as_str().unwrap_or_default().to_owned();
@@ -176,7 +176,7 @@ async fn ensure_current(scene: &Scene, generator: &Value) -> Result<()> {
     Ok(())
 }
 
-async fn finished(scene: &Scene) -> Result<()> {
+pub(crate) async fn finished(scene: &Scene) -> Result<()> {
     eventually("the generator is Ready for the latest commit", PATIENCE, || async {
         ensure_current(scene, &generator(scene).await?).await
     })
@@ -184,14 +184,14 @@ async fn finished(scene: &Scene) -> Result<()> {
 }
 
 /// Clients that download in a loop.
-struct Clients {
+pub(crate) struct Clients {
     stop: Arc<AtomicBool>,
     downloads: Arc<AtomicUsize>,
     tasks: Vec<tokio::task::JoinHandle<Result<()>>>,
 }
 
 impl Clients {
-    fn start(scene: &Scene) -> Self {
+    pub(crate) fn start(scene: &Scene) -> Self {
         let (stop, downloads) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let tasks = (0..3)
             .map(|_| tokio::spawn(download_all(scene.clone(), Arc::clone(&stop), Arc::clone(&downloads))))
@@ -200,7 +200,7 @@ impl Clients {
     }
 
     /// Ends them; the number of downloads, or the first that failed.
-    async fn stop(self) -> Result<usize> {
+    pub(crate) async fn stop(self) -> Result<usize> {
         self.stop.store(true, Ordering::Relaxed);
         for task in self.tasks {
             task.await??;

@@ -6,6 +6,7 @@ mod controller_crash;
 mod crd;
 mod damage;
 mod edits;
+mod election;
 mod ending;
 mod errors;
 mod events;
@@ -67,6 +68,13 @@ fn add_all(suite: &mut Suite) {
         edits::{
             in_a_fight_are_repaired_later_each_time,
             made_while_nobody_watched_are_corrected,
+        },
+        election::{
+            a_leader_that_ends_in_a_build_is_followed_by_one_writer,
+            a_lost_lease_ends_the_process,
+            only_the_server_of_the_leader_serves,
+            weir_and_client_go_never_lead_together,
+            without_a_namespace_there_is_none,
         },
         ending::{
             by_a_signal_is_taken_up_by_the_next,

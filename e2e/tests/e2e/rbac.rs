@@ -54,6 +54,30 @@ pub(crate) async fn shipped_roles_allow_what_the_controller_does(scene: Scene) -
         let status = controller.ask(method.clone(), &path, body).await?;
         ensure!(status.is_success(), "{what}: {method} {path} gives {status}");
     }
+    holds_the_lease(&controller).await
+}
+
+/// Creates the Lease, reads it and replaces it. Nobody overwrites what he has not read.
+async fn holds_the_lease(controller: &Controller) -> Result<()> {
+    let path = format!("{LEASES}/{LEASE}");
+    let lease = |version: Value| {
+        let metadata = json!({"name": LEASE, "resourceVersion": version});
+        json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": {"holderIdentity": "me"}})
+    };
+    let rows = [
+        ("there is none", Method::GET, Value::Null, StatusCode::NOT_FOUND),
+        ("take it", Method::PUT, lease(Value::Null), StatusCode::CREATED),
+        ("create it once more", Method::PUT, lease(Value::Null), StatusCode::UNPROCESSABLE_ENTITY),
+        ("overwrite what was never there", Method::PUT, lease(json!("1")), StatusCode::CONFLICT),
+        ("read it", Method::GET, Value::Null, StatusCode::OK),
+    ];
+    for (what, method, body, expected) in rows {
+        let status = controller.ask(method, &path, body).await?;
+        ensure!(status == expected, "{what}: {status}");
+    }
+    let found: Value = controller.client.request(Request::get(&path).body(Vec::new())?).await?;
+    let status = controller.ask(Method::PUT, &path, lease(found["metadata"]["resourceVersion"].clone())).await?;
+    ensure!(status == StatusCode::OK, "keep it: {status}");
     Ok(())
 }
 
@@ -85,13 +109,8 @@ fn writes(namespace: &str) -> Vec<Write> {
     let generator = format!("{GENERATORS}/namespaces/{namespace}/artifactgenerators/made");
     let artifact = format!("{SOURCES}/namespaces/{namespace}/externalartifacts/made");
     let events = format!("/api/v1/namespaces/{namespace}/events");
-    let lease = format!("{LEASES}/{LEASE}");
     let object = |version: &str, kind: &str| json!({"apiVersion": version, "kind": kind, "metadata": {"name": "made"}});
     let published = object("source.toolkit.fluxcd.io/v1", "ExternalArtifact");
-    let lease_body = json!({
-        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": LEASE},
-        "spec": {"holderIdentity": "rbac-test"},
-    });
     let event = json!({
         "apiVersion": "v1", "kind": "Event", "metadata": {"name": "made.1", "namespace": namespace},
         "involvedObject": {"kind": "ArtifactGenerator", "namespace": namespace, "name": "made"},
@@ -112,8 +131,6 @@ fn writes(namespace: &str) -> Vec<Write> {
         ("let go", Method::PATCH, generator, json!({"metadata": {"finalizers": null}})),
         ("event", Method::POST, events.clone(), event),
         ("repeated event", Method::PATCH, format!("{events}/made.1"), json!({"count": 2})),
-        ("take the Lease", Method::PATCH, format!("{lease}{APPLY}"), lease_body.clone()),
-        ("keep the Lease", Method::PATCH, lease, json!({"spec": {"holderIdentity": "rbac-test-2"}})),
     ]
 }
 
@@ -162,7 +179,9 @@ fn forbidden() -> Vec<(Method, String)> {
         (Method::GET, LEASES.to_owned()),
         (Method::POST, LEASES.to_owned()),
         (Method::GET, format!("{LEASES}/another")),
-        (Method::PATCH, format!("{LEASES}/another{APPLY}")),
+        (Method::PUT, format!("{LEASES}/another")),
+        (Method::PATCH, format!("{LEASES}/{LEASE}")),
+        (Method::PATCH, format!("{LEASES}/{LEASE}{APPLY}")),
         (Method::DELETE, format!("{LEASES}/{LEASE}")),
         (Method::GET, LEASES.replace("flux-system", "{ns}") + "/" + LEASE),
     ];

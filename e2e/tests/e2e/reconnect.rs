@@ -67,14 +67,14 @@ pub(crate) async fn a_server_that_comes_last_is_verified_at_once(scene: Scene) -
 }
 
 /// A TCP connection that can be broken.
-struct Link {
+pub(crate) struct Link {
     address: SocketAddr,
     is_whole: watch::Sender<bool>,
     refused: Arc<AtomicUsize>,
 }
 
 impl Link {
-    async fn to(target: SocketAddr) -> Result<Self> {
+    pub(crate) async fn to(target: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (is_whole, state) = watch::channel(true);
@@ -98,9 +98,18 @@ impl Link {
         Ok(Self { address, is_whole, refused })
     }
 
-    /// Breaks what is open, and refuses what is new. Returns when that was felt.
-    async fn cut(&self) -> Result<()> {
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Breaks what is open, and refuses what is new.
+    pub(crate) fn sever(&self) {
         self.is_whole.send_replace(false);
+    }
+
+    /// As [`sever`](Self::sever); returns when that was felt.
+    async fn cut(&self) -> Result<()> {
+        self.sever();
         eventually("the controller tries to reach the API server", PATIENCE, || async {
             let refused = self.refused.load(Ordering::Relaxed);
             ensure!(refused >= REFUSED, "{refused} connections were refused");

@@ -173,6 +173,7 @@ fn buckets(count: usize) -> Value {
     Value::from_iter((0..count).map(|number| json!({"alias": format!("a{number}"), "kind": "Bucket", "name": "a"})))
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn refused_sources() -> Vec<Row> {
     let long = |length| json!("a".repeat(length));
     vec![
@@ -248,6 +249,7 @@ fn refused_sources() -> Vec<Row> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn refused_artifacts() -> Vec<Row> {
     let names = "artifact names must be valid Kubernetes object names when pathPattern is not set";
     let long = |length| json!("a".repeat(length));

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::{
     api::ObjectKey,
     error::{Next, ReconcileError},
-    events::RecorderMetrics,
+    events::{NotificationMetrics, RecorderMetrics},
 };
 pub use generators::Conditions;
 use generators::Generators;
@@ -80,6 +80,7 @@ pub struct Metrics {
     requests: Family<RequestLabel, Counter>,
     leads: Family<LeaseLabel, Gauge>,
     events: RecorderMetrics,
+    notifications: NotificationMetrics,
     queue: Queue,
     generators: Generators,
 }
@@ -100,6 +101,7 @@ impl Metrics {
             requests: Family::default(),
             leads: Family::default(),
             events: RecorderMetrics::default(),
+            notifications: NotificationMetrics::default(),
             queue: Queue::default(),
             generators: Generators::default(),
         };
@@ -125,6 +127,8 @@ impl Metrics {
         registry.register("weir_events_dropped", "Kubernetes events lost", self.events.dropped.clone());
         let limited = "Kubernetes events left out, as their object had too many";
         registry.register("weir_events_limited", limited, self.events.limited.clone());
+        let notifications = "Events for the notification receiver by what became of them";
+        registry.register("weir_notifications", notifications, self.notifications.family());
         registry.register_collector(Box::new(weir_proto::process::Figures));
         self.queue.register(registry);
         registry.register_collector(Box::new(self.generators.clone()));
@@ -169,6 +173,11 @@ impl Metrics {
     /// 1 while this instance holds the Lease of that name. Not there until it is asked for: without leader election there is none.
     pub fn leads(&self, lease: &str) -> Gauge {
         self.leads.get_or_create(&LeaseLabel { name: lease.to_owned() }).clone()
+    }
+
+    /// Counters for notifications.
+    pub fn notifications(&self) -> NotificationMetrics {
+        self.notifications.clone()
     }
 
     /// Counts an answered request to kube-apiserver. `code` is `<error>` when there was no answer.
@@ -262,6 +271,7 @@ mod tests {
             "leader_election_master_status{name=\"source-watcher-leader-election\"} 1",
             "weir_events_dropped_total 1",
             "weir_events_limited_total 2",
+            "weir_notifications_total{outcome=\"dropped\"} 0",
         ];
         has(&metrics, &lines);
     }

@@ -12,7 +12,8 @@ use weir_proto::v1;
 use crate::{
     args::{Config, Listen},
     election::Election,
-    events, health,
+    events::{self, ClientError, Recorder},
+    health,
     metrics::Metrics,
     reconcile::{Context, Expansions, Settings, WRITES_AT_ONCE},
     requests::counted,
@@ -45,6 +46,9 @@ pub enum RunError {
         /// What the system says.
         cause: std::io::Error,
     },
+    /// `--events-addr`.
+    #[error("--events-addr: {0}")]
+    Events(#[from] ClientError),
     /// `--artifact-server`.
     #[error("--artifact-server: {0}")]
     Address(#[from] AddressError),
@@ -62,7 +66,6 @@ pub enum RunError {
 /// Reconciles until `shutdown` is ready, then lets running reconciles end. With leader election it first waits until it leads, and ends
 /// at once when it does no more. Returns after two seconds at the latest.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), RunError> {
-    config.pending.iter().for_each(|pending| warn!("{pending}"));
     say_gates(&config);
     let metrics = Metrics::new(config.concurrent);
     let stop = CancellationToken::new();
@@ -77,8 +80,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send + 'st
     metrics.look_at_generators(move || seen.generators.conditions());
     listen(&config, (&metrics, &cluster), &stop).await?;
     let election = election(&config, &client, &metrics)?;
-    let (recorder, writer) = events::recorder(client.clone(), &config.host, metrics.events());
-    let writer = AbortOnDropHandle::new(tokio::spawn(writer.run()));
+    let (recorder, writer) = record(&config, &client, &metrics)?;
+    let writer = spawned(writer);
     let mut tasks: Vec<_> = watches.into_iter().map(spawned).collect();
     info!("starting manager");
     let shutdown = shutdown.shared();
@@ -113,7 +116,10 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send + 'st
     // With the last recorder gone, the writer ends after the last event.
     drop((tasks, context));
     // Nothing is reconciled any more, so somebody else may.
-    let _ = tokio::join!(tokio::time::timeout(FLUSH, writer), end(election));
+    let (written, ()) = tokio::join!(tokio::time::timeout(FLUSH, writer), end(election));
+    if written.is_err() {
+        info!("ending: some events were not written or sent in time");
+    }
     Ok(())
 }
 
@@ -181,6 +187,20 @@ async fn end(election: Option<Election>) {
     if let Some(election) = election {
         tokio::time::timeout(FLUSH, election.end()).await.ok();
     }
+}
+
+/// What says events, and what brings them to the cluster and to the notification receiver. The latter ends when the last recorder is
+/// gone and nothing waits.
+fn record(
+    config: &Config,
+    client: &Client,
+    metrics: &Arc<Metrics>,
+) -> Result<(Recorder, BoxFuture<'static, ()>), RunError> {
+    let (recorder, writer) = events::recorder(client.clone(), &config.host, metrics.events());
+    let Some(url) = &config.events else { return Ok((recorder, writer.run().boxed())) };
+    let (notifier, deliveries) = events::notifier(url.clone(), metrics.notifications())?;
+    let both = async move { _ = tokio::join!(writer.run(), deliveries.run()) };
+    Ok((recorder.notifying(notifier), both.boxed()))
 }
 
 /// Opens the ports for operators that are not switched off.

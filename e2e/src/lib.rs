@@ -24,6 +24,7 @@ pub mod playground;
 pub mod port;
 pub mod process;
 pub mod progress;
+pub mod receiver;
 pub mod resources;
 pub mod run_dir;
 pub mod scene;

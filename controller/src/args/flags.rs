@@ -123,7 +123,7 @@ pub(super) struct Scope {
     /// Only generators with these labels, e.g. sharding.fluxcd.io/key=shard1
     #[arg(long, default_value = "", value_name = "SELECTOR", allow_hyphen_values = true)]
     pub(super) watch_label_selector: String,
-    /// URL that events are posted to (not in effect yet)
+    /// URL that events are posted to, e.g. of notification-controller; none when empty
     #[arg(long, default_value = "", value_name = "URL", allow_hyphen_values = true)]
     pub(super) events_addr: String,
     /// Known gate: DirectSourceFetch, which reads sources from the API server in each reconcile

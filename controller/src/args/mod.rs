@@ -4,6 +4,7 @@
 use std::{ffi::OsString, fmt, time::Duration};
 
 use clap::{CommandFactory as _, Parser as _};
+use reqwest::Url;
 use weir_proto::{Algorithm, GoDuration};
 
 mod flags;
@@ -63,10 +64,10 @@ pub struct Config {
     pub log_level: Level,
     /// How to log.
     pub log_encoding: Encoding,
+    /// Where events are posted to, `http` or `https`; `None`: nowhere.
+    pub events: Option<Url>,
     /// Name of this machine or pod, for events.
     pub host: String,
-    /// What was asked for and does nothing yet, one sentence each. To be logged once.
-    pub pending: Vec<String>,
 }
 
 /// Settings of the artifact server that belong to this controller.
@@ -160,7 +161,6 @@ fn at<E: fmt::Display>(flag: &'static str) -> impl FnOnce(E) -> FlagError {
 impl Config {
     /// Checks what was typed. Pure.
     pub fn new(flags: Flags, surroundings: &Surroundings) -> Result<Self, FlagError> {
-        let pending = pending(&flags)?;
         // Taken apart by name: a flag that nobody handles does not compile.
         let Flags { work, storage, admin, scope, leader, unused: _, rest: _ } = flags;
         let flags::Work { reconciliation_timeout, requeue_dependency, min_retry_delay, max_retry_delay, .. } = work;
@@ -168,7 +168,7 @@ impl Config {
             let message = "the interval jitter percentage must be a non-negative value and less than 100";
             return Err(at("interval-jitter-percentage")(message));
         }
-        let flags::Scope { watch_all_namespaces, watch_label_selector, events_addr: _, feature_gates } = scope;
+        let flags::Scope { watch_all_namespaces, watch_label_selector, events_addr, feature_gates } = scope;
         selector::check(&watch_label_selector).map_err(at("watch-label-selector"))?;
         let flags::Admin { metrics_addr, health_addr, log_level, log_encoding } = admin;
         Ok(Self {
@@ -193,8 +193,8 @@ impl Config {
             health: Listen::optional(&health_addr).map_err(at("health-addr"))?,
             log_level: Level::named(&log_level),
             log_encoding: Encoding::named(&log_encoding),
+            events: receiver(&events_addr).map_err(at("events-addr"))?,
             host: surroundings.host.clone(),
-            pending,
         })
     }
 }
@@ -231,18 +231,14 @@ fn namespace(all: bool, surroundings: &Surroundings) -> Result<Option<String>, F
     }
 }
 
-/// Checks the flags of what is not built yet, and says so of those that were given a value other than the default.
-fn pending(flags: &Flags) -> Result<Vec<String>, FlagError> {
-    let events = &flags.scope.events_addr;
-    let url = events.parse::<http::Uri>().is_ok_and(|url| url.scheme().is_some() && url.host().is_some());
-    if !events.is_empty() && !url {
-        return Err(at("events-addr")(format!("{events:?} is not a URL; use http://<host>/")));
+/// The URL that events go to, unless it is empty.
+fn receiver(text: &str) -> Result<Option<Url>, String> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    match url {
+        _ if text.is_empty() => Ok(None),
+        Some(url) => Ok(Some(url)),
+        None => Err(format!("{text:?} is not a URL of http or https; use http://<host>/")),
     }
-    let given = [
-        (!events.is_empty(), "--events-addr", "events are recorded in the cluster only"),
-    ];
-    let sentence = |(_, flag, effect): &(bool, &str, &str)| format!("{flag} is not in effect yet: {effect}");
-    Ok(given.iter().filter(|(given, ..)| *given).map(sentence).collect())
 }
 
 /// What was said of DirectSourceFetch; the last mention counts. Another gate is refused.

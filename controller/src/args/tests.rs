@@ -43,8 +43,8 @@ fn defaults() {
         health: Listen::optional(":9440").unwrap(),
         log_level: Level::Info,
         log_encoding: Encoding::Json,
+        events: None,
         host: "pod-1".into(),
-        pending: Vec::new(),
     };
     assert_eq!(config(""), wanted);
 }
@@ -63,8 +63,8 @@ fn the_arguments_of_an_installation() {
     let election = shard.election.unwrap();
     assert_eq!(election.lease, "source-watcher-leader-election-73fdc1be", "a shard has a Lease of its own");
     assert!(election.release);
-    let pending: Vec<_> = shard.pending.iter().filter_map(|line| line.split_whitespace().next()).collect();
-    assert_eq!(pending, ["--events-addr"]);
+    let events = shard.events.as_ref().map(Url::as_str);
+    assert_eq!(events, Some("http://notification-controller.flux-system.svc.cluster.local./"), "as given");
     assert_eq!(shard.selector, "sharding.fluxcd.io/key=shard1");
 }
 
@@ -98,8 +98,8 @@ fn spellings() {
         }),
         ("--feature-gates=,", |c| c.direct_source_fetch.is_none()),
         ("--watch-label-selector=a=b --watch-label-selector=!a", |c| c.selector == "!a"),
-        ("--kube-api-qps=50 --kube-api-burst=300 --storage-addr=:9090", |c| c.pending.is_empty()),
-        ("--leader-election-release-on-cancel --leader-election-lease-duration=35s", |c| c.pending.is_empty()),
+        ("--kube-api-qps=50 --kube-api-burst=300 --storage-addr=:9090", |_| true),
+        ("--leader-election-release-on-cancel --leader-election-lease-duration=35s", |_| true),
         ("--enable-leader-election", |c| {
             let terms = election::Terms::new(Duration::from_secs(35), Duration::from_secs(30)).unwrap();
             let lease = "source-watcher-leader-election".to_owned();
@@ -110,6 +110,11 @@ fn spellings() {
         }),
         ("--enable-leader-election --leader-election-retry-period=1h", |c| c.election.is_some()),
         ("--leader-election-lease-duration=1s", |c| c.election.is_none()),
+        ("--events-addr=", |c| c.events.is_none()),
+        ("--events-addr=http://a/ --events-addr=", |c| c.events.is_none()),
+        ("--events-addr https://[::1]:8443/hook?a=b", |c| {
+            c.events.as_ref().is_some_and(|url| url.as_str() == "https://[::1]:8443/hook?a=b")
+        }),
         ("--artifact-server=http://127.0.0.1:9091", |c| c.artifact_server == "http://127.0.0.1:9091"),
     ];
     for (arguments, holds) in rows {
@@ -143,7 +148,10 @@ fn what_is_refused() {
         ("--no-cross-namespace-refs=", 2, "use true or false"),
         ("--concurrent", 2, "a value is required"),
         ("-concurrent=4", 2, "unexpected argument"),
-        ("--events-addr=nowhere", 1, "--events-addr: \"nowhere\" is not a URL"),
+        ("--events-addr=nowhere", 1, "--events-addr: \"nowhere\" is not a URL of http or https"),
+        ("--events-addr=ftp://a/", 1, "--events-addr: \"ftp://a/\" is not a URL of http or https"),
+        ("--events-addr=http://:80", 1, "use http://<host>/"),
+        ("--events-addr=http://a:port/", 1, "use http://<host>/"),
         ("--watch-label-selector=a=b=c(", 1, "unable to configure watch label selector"),
         ("--artifact-digest-algo=md5", 1, "unsupported digest algorithm: md5; use sha256"),
         ("--health-addr=9440", 1, "--health-addr: \"9440\" is not an address"),

@@ -1,13 +1,20 @@
-//! Kubernetes events about generators: what is said, and a recorder that never makes a reconcile wait.
+//! Events about generators: what is said, and a recorder that never makes a reconcile wait.
 //!
-//! They are core/v1 Events, because that is the group in which Flux's cluster role lets its controllers write.
+//! In the cluster they are core/v1 Events, because that is the group in which Flux's cluster role lets its controllers write. Those
+//! for everybody also go to the receiver at `--events-addr`, each one: it has its own ways with what it has heard before.
 
+mod attempts;
 pub mod correlator;
+mod notification;
+mod receiver;
 mod recorder;
+mod waiting;
 
+pub use receiver::{ClientError, Deliveries, Notifier, notifier};
 pub use recorder::{Recorder, RecorderMetrics, Writer, recorder};
+pub use waiting::NotificationMetrics;
 
-use crate::api::artifact_generator::InventoryEntry;
+use crate::{api::artifact_generator::InventoryEntry, plan::commit::Commit};
 
 /// Who is to hear of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,16 +36,24 @@ pub struct Notice {
     pub reason: String,
     /// Text for people.
     pub message: String,
+    /// The commit that it is about, for the notification receiver.
+    pub commit: Option<Commit>,
 }
 
 impl Notice {
     fn trace(reason: &str, message: String) -> Self {
-        Self { warning: false, audience: Audience::Cluster, reason: reason.to_owned(), message }
+        Self { warning: false, audience: Audience::Cluster, reason: reason.to_owned(), message, commit: None }
     }
 
     /// Whether it also goes to the notification receiver.
     pub fn is_for_everybody(&self) -> bool {
         self.audience == Audience::Everybody
+    }
+
+    /// Says which commit it is about.
+    #[must_use]
+    pub fn about(self, commit: Option<&Commit>) -> Self {
+        Self { commit: commit.cloned(), ..self }
     }
 
     /// A paused generator was looked at.
@@ -78,13 +93,11 @@ impl Notice {
         let line = |entry: &InventoryEntry| format!("{}/{} ({})", entry.namespace, entry.name, entry.digest);
         let lines: Vec<_> = entries.iter().map(line).collect();
         let message = format!("external artifacts reconciled: {}", lines.join("\n"));
-        let reason = "Ready".to_owned();
-        (!lines.is_empty()).then_some(Self { warning: false, audience: Audience::Everybody, reason, message })
+        (!lines.is_empty()).then_some(Self { audience: Audience::Everybody, ..Self::trace("Ready", message) })
     }
 
     /// A run failed.
     pub fn failed(reason: &str, message: &str) -> Self {
-        let (reason, message) = (reason.to_owned(), message.to_owned());
-        Self { warning: true, audience: Audience::Everybody, reason, message }
+        Self { warning: true, audience: Audience::Everybody, ..Self::trace(reason, message.to_owned()) }
     }
 }

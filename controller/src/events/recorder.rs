@@ -19,7 +19,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::{
-    Notice,
+    Notice, Notifier,
     correlator::{Action, Correlator, event_name},
 };
 use crate::api::{
@@ -54,6 +54,7 @@ pub struct Recorder {
     correlator: Arc<Mutex<Correlator>>,
     host: String,
     metrics: RecorderMetrics,
+    notifier: Option<Notifier>,
 }
 
 /// The far end: run it in one task.
@@ -71,17 +72,26 @@ pub fn recorder(client: Client, host: &str, metrics: RecorderMetrics) -> (Record
 
 fn near_end(host: &str, metrics: RecorderMetrics) -> (Recorder, mpsc::Receiver<Action>) {
     let (queue, actions) = mpsc::channel(QUEUE);
-    (Recorder { queue, correlator: Arc::default(), host: host.to_owned(), metrics }, actions)
+    (Recorder { queue, correlator: Arc::default(), host: host.to_owned(), metrics, notifier: None }, actions)
 }
 
 impl Recorder {
-    /// Says `notice` about a generator, some time later. When the generator has had too many of late it is left out, and when too
-    /// many of all generators wait already it is dropped.
+    /// Tells the notification receiver too.
+    #[must_use]
+    pub fn notifying(self, notifier: Notifier) -> Self {
+        Self { notifier: Some(notifier), ..self }
+    }
+
+    /// Says `notice` about a generator, some time later. In the cluster it is left out when the generator has had too many of late,
+    /// and dropped when too many of all generators wait already.
     pub fn record(&self, generator: &ArtifactGenerator, notice: &Notice) {
         let Notice { reason, message, warning, .. } = notice;
         tracing::trace!(reason = %reason, warning, "event: {message}");
         let now = Timestamp::now();
         let event = build(generator, notice, &self.host, now);
+        if let Some(notifier) = self.notifier.as_ref().filter(|_| notice.is_for_everybody()) {
+            notifier.notify(&event, notice.commit.as_ref());
+        }
         // Held until the event is in the queue: what counts another one up must not come before it.
         let mut correlator = self.correlator.lock();
         let action = correlator.correlate(event, now);

@@ -3,6 +3,7 @@
 //!
 //! Rows of the tests name their rule by section (`§8.2`), as docs/differences.md does.
 
+pub mod commit;
 pub mod conditions;
 pub mod drift;
 pub mod election;

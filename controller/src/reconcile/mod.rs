@@ -15,7 +15,7 @@ mod status;
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, OnceLock, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -34,7 +34,11 @@ use crate::{
     error::ReconcileError,
     events::Recorder,
     metrics::Metrics,
-    plan::{output::Origin, validate::validate},
+    plan::{
+        commit::{Commit, commit},
+        output::Origin,
+        validate::validate,
+    },
     server::Server,
     watch::{Cluster, Triggers, account::Account},
 };
@@ -126,6 +130,8 @@ struct Run<'a> {
     rivals: OnceCell<HashMap<String, ObjectKey>>,
     /// What the artifact server has stored for this run: survives a run that is cut short.
     stored: Mutex<Vec<InventoryEntry>>,
+    /// The commit that it is about, once that is known.
+    commit: OnceLock<Commit>,
     /// Held while outputs are marked: a result is published before or after, never meanwhile.
     marking: tokio::sync::Mutex<()>,
     /// Drift was found: what is reported at the end follows [`conditions::Situation::Working`], said or not.
@@ -208,6 +214,7 @@ impl<'a> Run<'a> {
             files: OnceCell::new(),
             rivals: OnceCell::new(),
             stored: Mutex::default(),
+            commit: OnceLock::new(),
             marking: tokio::sync::Mutex::default(),
             has_worked: AtomicBool::default(),
         })
@@ -218,6 +225,7 @@ impl<'a> Run<'a> {
         let settings = &self.context.settings;
         validate(&self.generator.spec, &self.key.namespace, settings.no_cross_namespace)?;
         let observed = self.observe().await?;
+        _ = commit(&self.generator.spec, &observed).map(|commit| self.commit.set(commit));
         let Some(drift) = self.detect(&observed).await? else {
             self.remove_strays().await?;
             info!("No drift detected, {} artifact(s) up to date", self.generator.inventory().len());

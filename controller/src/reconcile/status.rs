@@ -156,13 +156,13 @@ impl Run<'_> {
             events.record(&self.generator, &notice);
         }
         let notice = match trouble {
-            Some((reason, message)) => Notice::failed(reason, message),
+            Some((reason, message)) => Notice::failed(reason, message).about(self.commit.get()),
             None => Notice::succeeded(published.artifacts),
         };
         info!("{}", notice.message);
         events.record(&self.generator, &notice);
         if let Some(notice) = Notice::changed(&changed) {
-            events.record(&self.generator, &notice);
+            events.record(&self.generator, &notice.about(self.commit.get()));
         }
     }
 
@@ -184,7 +184,8 @@ impl Run<'_> {
             error!(error = innermost(&error), "failed to update status");
         }
         if let Some(reason) = failure.reason() {
-            self.context.events.record(&self.generator, &Notice::failed(reason, message));
+            let notice = Notice::failed(reason, message).about(self.commit.get());
+            self.context.events.record(&self.generator, &notice);
         }
         failure
     }

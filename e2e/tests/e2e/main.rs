@@ -17,6 +17,7 @@ mod manifests;
 mod missing_definition;
 mod names;
 mod namespaces;
+mod notifications;
 mod oracle;
 mod pattern;
 mod peer;
@@ -104,6 +105,11 @@ fn add_all(suite: &mut Suite) {
             two_generators_at_once_do_not_share_one,
         },
         namespaces::{a_source_elsewhere_needs_the_gate},
+        notifications::{
+            a_dead_receiver_slows_nobody,
+            are_sent_before_the_end,
+            arrive_exactly_as_documented,
+        },
         missing_definition::{is_named_and_waited_for},
         oracle::{
             go_reads_what_weir_merges,

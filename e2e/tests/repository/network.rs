@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
-    api::networking::v1::{NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPeer},
+    api::networking::v1::{NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer},
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
 
@@ -76,4 +76,22 @@ fn the_policy_selects_the_pod_in_both_directions() {
     let labels = &object("Deployment", "source-watcher")["spec"]["template"]["metadata"]["labels"];
     let labels: Labels = serde_json::from_value(labels.clone()).unwrap();
     assert!(selects(&spec.pod_selector.unwrap(), &labels));
+}
+
+/// Events go to notification-controller, in whatever namespace: its pods listen on the port that sources have.
+#[test]
+fn the_notification_receiver_can_be_reached() {
+    let policy: NetworkPolicy = serde_json::from_value(object("NetworkPolicy", "source-watcher")).unwrap();
+    let own_namespace = policy.metadata.namespace.unwrap();
+    let rules = policy.spec.unwrap().egress.unwrap();
+    let reaches = |receiver: &Peer, port: i32| {
+        rules.iter().any(|NetworkPolicyEgressRule { to, ports }| {
+            let peer = to.as_ref().is_none_or(|to| to.iter().any(|rule| admits(rule, &own_namespace, receiver)));
+            peer && ports.as_ref().is_none_or(|ports| ports.iter().any(|p| p.port == Some(IntOrString::Int(port))))
+        })
+    };
+    for namespace in ["flux-system", "alerts"] {
+        let receiver = peer(namespace, "notification-controller");
+        assert_eq!([9090, 443, 9292].map(|port| reaches(&receiver, port)), [true, true, false], "{namespace}");
+    }
 }

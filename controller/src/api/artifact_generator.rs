@@ -36,9 +36,10 @@ pub struct ArtifactGenerator {
 root_object!(ArtifactGenerator, group: "source.extensions.fluxcd.io", version: "v1beta1", plural: "artifactgenerators");
 
 impl ArtifactGenerator {
-    /// Whether the pause annotation says `disabled`, in any case.
+    /// Whether it is suspended, or the pause annotation says `disabled`, in any case.
     pub fn is_paused(&self) -> bool {
-        self.annotation(PAUSE_ANNOTATION).is_some_and(|value| value.to_lowercase() == "disabled")
+        let annotated = self.annotation(PAUSE_ANNOTATION).is_some_and(|value| value.to_lowercase() == "disabled");
+        annotated || self.spec.suspend
     }
 
     /// The token of the last request for a reconcile.
@@ -73,6 +74,10 @@ pub struct ArtifactGeneratorSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "CommonMetadata")]
     pub common_metadata: Option<CommonMetadata>,
+    /// Suspends the reconciliation, as the annotation source.extensions.fluxcd.io/reconcile: disabled does. What is published
+    /// stays.
+    #[serde(default, deserialize_with = "lenient::null_as_default", skip_serializing_if = "std::ops::Not::not")]
+    pub suspend: bool,
     /// The sources that copy operations name by their alias.
     #[schemars(length(min = 1, max = 1000))]
     pub sources: Vec<SourceReference>,

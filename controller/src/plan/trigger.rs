@@ -2,11 +2,12 @@
 
 use crate::api::{artifact_generator::ArtifactGenerator, source::SourceArtifact};
 
-/// Whether a change of a generator asks for a reconcile: it is new, its spec changed, or a new token was put in the request
-/// annotation or in the one that confirms a deletion. Pausing and resuming change nothing by themselves.
+/// Whether a change of a generator asks for a reconcile: it is new, its spec changed, it was paused or resumed, or a new token was
+/// put in the request annotation or in the one that confirms a deletion.
 pub fn generator_changed(old: Option<&ArtifactGenerator>, new: &ArtifactGenerator) -> bool {
     let Some(old) = old else { return true };
     old.metadata.generation != new.metadata.generation
+        || old.is_paused() != new.is_paused()
         || new.requested_at().is_some_and(|token| old.requested_at() != Some(token))
         || new.confirmed().is_some_and(|token| old.confirmed() != Some(token))
 }
@@ -51,6 +52,7 @@ mod tests {
         let plain = generator(1, &[]);
         let asked = generator(1, &[(REQUEST_ANNOTATION, "a")]);
         let confirmed = generator(1, &[(CONFIRM_ANNOTATION, "a")]);
+        let paused = generator(1, &[(PAUSE_ANNOTATION, "disabled")]);
         // (row, old, new, triggers)
         let rows = [
             ("§4 created", None, &plain, true),
@@ -64,7 +66,10 @@ mod tests {
             ("another one is", Some(&confirmed), &generator(1, &[(CONFIRM_ANNOTATION, "b")]), true),
             ("it was confirmed before", Some(&confirmed), &confirmed, false),
             ("the confirmation is used up", Some(&confirmed), &plain, false),
-            ("§4 paused", Some(&plain), &generator(1, &[(PAUSE_ANNOTATION, "disabled")]), false),
+            ("paused", Some(&plain), &paused, true),
+            ("resumed", Some(&paused), &plain, true),
+            ("resumed in words", Some(&paused), &generator(1, &[(PAUSE_ANNOTATION, "enabled")]), true),
+            ("still paused", Some(&paused), &generator(1, &[(PAUSE_ANNOTATION, "Disabled")]), false),
         ];
         for (row, old, new, triggers) in rows {
             assert_eq!(generator_changed(old, new), triggers, "row {row}");

@@ -127,7 +127,7 @@ fn add_all(suite: &mut Suite) {
             a_commit_moves_only_what_it_touches,
             a_failing_copy_spares_the_others,
             a_missing_source_is_waited_for,
-            a_paused_generator_waits_for_a_request,
+            a_paused_generator_goes_on_once_it_is_resumed,
             a_spec_that_breaks_a_rule_stalls,
             a_taken_name_is_refused,
             an_absent_server_is_waited_for,

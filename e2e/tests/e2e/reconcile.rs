@@ -117,34 +117,54 @@ pub(crate) async fn a_spec_that_breaks_a_rule_stalls(scene: Scene) -> Result<()>
     weir.stop().await
 }
 
-/// §5: a paused generator is left alone, a resumed one answers the next request.
-pub(crate) async fn a_paused_generator_waits_for_a_request(scene: Scene) -> Result<()> {
+/// §5: a paused generator is left alone, by the annotation or by the field. A resumed one goes on at once, whatever the timers say.
+pub(crate) async fn a_paused_generator_goes_on_once_it_is_resumed(scene: Scene) -> Result<()> {
     let mut weir = Weir::start(&scene).await?;
-    two_apps(&scene).await?;
+    let repository = two_apps(&scene).await?;
+    let pause = |value: &str| json!({"metadata": {"annotations": {"source.extensions.fluxcd.io/reconcile": value}}});
     let mut paused = generator();
-    paused["metadata"]["annotations"] = json!({"source.extensions.fluxcd.io/reconcile": "Disabled"});
+    paused["metadata"]["annotations"] = pause("Disabled")["metadata"]["annotations"].clone();
     scene.apply(paused).await?;
     let object = reason(&scene, "gen", "ReconciliationDisabled").await?;
     ensure!(message(&object) == "Initialized with reconciliation suspended", "{}", message(&object));
     ensure!(outputs(&scene).await?.is_empty());
-    let annotations = |pause: &str, token: &str| {
-        json!({"metadata": {"annotations": {
-            "source.extensions.fluxcd.io/reconcile": pause, "reconcile.fluxcd.io/requestedAt": token,
-        }}})
-    };
-    scene.patch(Kind::ArtifactGenerator, "gen", annotations("disabled", "first")).await?;
-    handled(&scene, "first").await?;
+    ask(&scene, "first").await?;
     ensure!(outputs(&scene).await?.is_empty(), "a paused generator published");
-    scene.patch(Kind::ArtifactGenerator, "gen", annotations("enabled", "second")).await?;
-    handled(&scene, "second").await?;
-    reason(&scene, "gen", "Succeeded").await?;
+    scene.patch(Kind::ArtifactGenerator, "gen", pause("enabled")).await?;
+    let resumed = reason(&scene, "gen", "Succeeded").await?;
     ensure!(outputs(&scene).await? == ["one", "two"]);
+    ensure!(resumed["status"]["lastHandledReconcileAt"] == "first", "{}", resumed["status"]);
+
+    let before = scene.ready(Kind::ExternalArtifact, "one").await?["status"]["artifact"].clone();
+    scene.patch(Kind::ArtifactGenerator, "gen", json!({"spec": {"suspend": true}})).await?;
+    ask(&scene, "second").await?;
+    scene.push("repo", &repository, &[("apps/one/a.yaml", "one: 2\n")]).await?;
+    ask(&scene, "third").await?;
+    let object = reason(&scene, "gen", "Succeeded").await?;
+    ensure!(condition(&object, "Reconciling").is_none(), "{}", object["status"]);
+    let still = scene.ready(Kind::ExternalArtifact, "one").await?;
+    ensure!(still["status"]["artifact"] == before, "a suspended generator published {}", still["status"]);
+    scene.patch(Kind::ArtifactGenerator, "gen", json!({"spec": {"suspend": false}})).await?;
+    scene
+        .wait(Kind::ExternalArtifact, "one", "it goes on", |object| {
+            ensure!(object["status"]["artifact"]["digest"] != before["digest"]);
+            Ok(())
+        })
+        .await?;
+    scene.ready(Kind::ArtifactGenerator, "gen").await?;
     // A paused generator can be deleted like any other.
-    scene.patch(Kind::ArtifactGenerator, "gen", annotations("disabled", "second")).await?;
+    scene.patch(Kind::ArtifactGenerator, "gen", pause("disabled")).await?;
     scene.delete(Kind::ArtifactGenerator, "gen").await?;
     scene.gone(Kind::ArtifactGenerator, "gen").await?;
     ensure!(outputs(&scene).await?.is_empty());
     weir.stop().await
+}
+
+/// Asks for a reconcile with this token, and waits for the answer.
+async fn ask(scene: &Scene, token: &str) -> Result<()> {
+    let change = json!({"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": token}}});
+    scene.patch(Kind::ArtifactGenerator, "gen", change).await?;
+    handled(scene, token).await
 }
 
 async fn handled(scene: &Scene, token: &str) -> Result<()> {

@@ -11,6 +11,11 @@ use crate::{
     tree::{Node, Tree, digest::content_digest},
 };
 
+/// How many of the files that the ignore list left out are named.
+const EXAMPLES: usize = 10;
+/// Longest path that is named whole, in bytes.
+const EXAMPLE_BYTES: usize = 200;
+
 /// What the copy operations come to, without what the ignore list drops.
 #[derive(Clone, Copy)]
 pub(super) struct Composed<'a> {
@@ -28,9 +33,15 @@ pub(super) fn make(
 ) -> Result<Made, Failure> {
     let filtered = archive::ignore::apply_default(tree);
     let content = content_digest(&filtered.kept).to_string();
-    let (files, ignored) = (count_files(&filtered.kept), filtered.dropped.len() as u64);
-    let made =
-        |(path, record), unchanged| Made { path, record, unchanged, content_digest: content.clone(), files, ignored };
+    let made = |(path, record), unchanged| Made {
+        path,
+        record,
+        unchanged,
+        content_digest: content.clone(),
+        files: count_files(&filtered.kept),
+        ignored: filtered.dropped.len() as u64,
+        ignored_examples: filtered.dropped.iter().take(EXAMPLES).map(|path| shortened(path.to_string())).collect(),
+    };
     let composed = Composed { tree: &filtered.kept, digest: &content };
     if let Some(current) = unchanged(store, job, order, composed, cancelled)? {
         return Ok(made(current, true));
@@ -44,6 +55,14 @@ pub(super) fn make(
     };
     let stored = store.put(&put, &mut |out| archive::pack_unless(&filtered.kept, out, cancelled))?;
     Ok(made(stored, false))
+}
+
+/// The end of a path that is too long: it has the name that a rule matched, or nearly.
+fn shortened(path: String) -> String {
+    if path.len() <= EXAMPLE_BYTES {
+        return path;
+    }
+    format!("...{}", &path[path.ceil_char_boundary(path.len() - EXAMPLE_BYTES)..])
 }
 
 fn count_files(tree: &Tree) -> u64 {

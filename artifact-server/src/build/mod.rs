@@ -88,6 +88,8 @@ pub struct Made {
     pub files: u64,
     /// Files that the default ignore list left out.
     pub ignored: u64,
+    /// The first of them, for people.
+    pub ignored_examples: Vec<String>,
 }
 
 /// The right to work, and the artifacts to work on.

@@ -232,7 +232,7 @@ impl Worker {
     }
 
     fn result(&self, index: u32, result: Result<Made, Failure>) -> v1::BuildResult {
-        let Made { path, record, unchanged, content_digest, files, ignored } = match result {
+        let Made { path, record, unchanged, content_digest, files, ignored, ignored_examples } = match result {
             Ok(made) => made,
             Err(Failure { reason, message, .. }) => {
                 let (code, reason) = (reason.code().into(), reason.name().to_owned());
@@ -243,7 +243,14 @@ impl Worker {
         let artifact = convert::artifact(&path, &record, &self.header.settings.advertised_address);
         let outcome =
             if unchanged { build_result::Outcome::Unchanged(artifact) } else { build_result::Outcome::Built(artifact) };
-        v1::BuildResult { index, outcome: Some(outcome), content_digest, files, ignored_files: ignored }
+        v1::BuildResult {
+            index,
+            outcome: Some(outcome),
+            content_digest,
+            files,
+            ignored_files: ignored,
+            ignored_examples,
+        }
     }
 }
 

@@ -63,9 +63,9 @@ pub(super) fn artifact(artifact: v1::BuildArtifact, header: &Header) -> Result<O
 }
 
 fn operation(operation: v1::CopyOperation) -> Result<CopyOperation, Failure> {
-    let v1::CopyOperation { from, to, exclude, strategy } = operation;
+    let v1::CopyOperation { from, to, exclude, strategy, optional } = operation;
     let strategy = strategy.parse().map_err(|error| Failure::new(Reason::BuildFailed, format!("{error}")))?;
-    Ok(CopyOperation { from, to, exclude, strategy })
+    Ok(CopyOperation { from, to, exclude, strategy, optional })
 }
 
 #[cfg(test)]

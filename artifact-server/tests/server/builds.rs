@@ -98,6 +98,7 @@ async fn an_artifact_is_built_once_and_again_when_its_content_changes() {
     let result = &results[&7];
     let Some(Outcome::Built(one)) = &result.outcome else { panic!("{result:?}") };
     assert_eq!((result.files, result.ignored_files), (1, 1), "pictures are on the default ignore list");
+    assert_eq!(result.ignored_examples, ["logo.png"]);
     assert_eq!(one.revision, format!("latest@{}", result.content_digest));
     assert_eq!(one.url, format!("http://artifacts.test/{}", one.path));
     let bytes = get(format!("http://{address}/{}", one.path)).await.unwrap().bytes().await.unwrap();
@@ -203,6 +204,38 @@ async fn an_artifact_may_be_named_like_an_ignore_rule() {
     let source = sources.tarball("/1.tgz", &[("a", "1"), ("b.zip", "1")]);
     let (_, results) = build(&server, header(&[source]), vec![artifact(0, "foo.zip", "")]).await.unwrap();
     assert_eq!((results[&0].files, results[&0].ignored_files), (1, 1), "{results:?}");
+}
+
+#[tokio::test]
+async fn a_few_of_the_ignored_files_are_named() {
+    let (place, sources) = (Place::new(), Sources::start().await);
+    let server = place.start(&[]).await;
+    let long = format!("{}é.png", "dddd/".repeat(44));
+    let mut files: Vec<(String, &str)> = (10..30).map(|number| (format!("{number}.png"), "x")).collect();
+    files.extend([("kept".to_owned(), "x"), (format!("00/{long}"), "x")]);
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, content)| (path.as_str(), *content)).collect();
+    let source = sources.tarball("/1.tgz", &files);
+    let (_, results) = build(&server, header(&[source]), vec![artifact(0, "web", "")]).await.unwrap();
+    let result = &results[&0];
+    assert_eq!((result.files, result.ignored_files, result.ignored_examples.len()), (1, 21, 10), "{result:?}");
+    let [first, second, ..] = result.ignored_examples.as_slice() else { panic!("{result:?}") };
+    assert!(first.starts_with("...") && first.ends_with("/é.png") && first.len() <= 203, "{first}");
+    assert_eq!(second, "10.png", "in archive order");
+}
+
+#[tokio::test]
+async fn an_optional_copy_of_nothing_is_skipped() {
+    let (place, sources) = (Place::new(), Sources::start().await);
+    let server = place.start(&[]).await;
+    let source = sources.tarball("/1.tgz", &[("a", "1")]);
+    let mut order = artifact(0, "web", "a");
+    let absent = CopyOperation { from: "@repo/none/*".into(), to: "@artifact/".into(), ..CopyOperation::default() };
+    order.copy.push(CopyOperation { optional: true, ..absent.clone() });
+    let mut strict = artifact(1, "strict", "a");
+    strict.copy.push(absent);
+    let (_, results) = build(&server, header(&[source]), vec![order, strict]).await.unwrap();
+    assert!(matches!(results[&0].outcome, Some(Outcome::Built(_))), "{results:?}");
+    assert!(matches!(results[&1].outcome, Some(Outcome::Error(_))), "{results:?}");
 }
 
 #[tokio::test]

@@ -158,6 +158,9 @@ pub struct CopyOperation {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(extend("enum" = ["Overwrite", "Merge", "Extract"]))]
     pub strategy: String,
+    /// Skip the operation when "from" matches nothing, or nothing but what is excluded, instead of failing.
+    #[serde(default, deserialize_with = "lenient::null_as_default", skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
 }
 
 /// ArtifactGeneratorStatus is the observed state.

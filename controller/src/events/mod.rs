@@ -25,6 +25,17 @@ pub enum Audience {
     Everybody,
 }
 
+/// What an artifact holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// Regular files in it.
+    pub files: u64,
+    /// Files that the default ignore list left out.
+    pub ignored: u64,
+    /// The first of them.
+    pub examples: Vec<String>,
+}
+
 /// One thing to say about a generator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
@@ -38,11 +49,20 @@ pub struct Notice {
     pub message: String,
     /// The commit that it is about, for the notification receiver.
     pub commit: Option<Commit>,
+    /// How many files the artifact has that it is about.
+    pub files: Option<u64>,
 }
 
 impl Notice {
     fn trace(reason: &str, message: String) -> Self {
-        Self { warning: false, audience: Audience::Cluster, reason: reason.to_owned(), message, commit: None }
+        Self {
+            warning: false,
+            audience: Audience::Cluster,
+            reason: reason.to_owned(),
+            message,
+            commit: None,
+            files: None,
+        }
     }
 
     /// Whether it also goes to the notification receiver.
@@ -54,6 +74,27 @@ impl Notice {
     #[must_use]
     pub fn about(self, commit: Option<&Commit>) -> Self {
         Self { commit: commit.cloned(), ..self }
+    }
+
+    /// Says how many files the artifact has.
+    #[must_use]
+    pub fn holding(self, contents: Option<&Contents>) -> Self {
+        Self { files: contents.map(|contents| contents.files), ..self }
+    }
+
+    /// The default ignore list left files out of an artifact that is new, which is easily missed. `None` if it did not. For the
+    /// cluster only: Flux's controllers send no alerts of it.
+    pub fn ignored(namespace: &str, name: &str, contents: &Contents) -> Option<Self> {
+        let Contents { ignored, examples, .. } = contents;
+        let named = examples.join(", ");
+        let more = match ignored.saturating_sub(examples.len() as u64) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let message = format!(
+            "ExternalArtifact/{namespace}/{name} is without {ignored} file(s) that the default ignore list leaves out: {named}{more}"
+        );
+        (*ignored > 0).then(|| Self { warning: true, ..Self::trace("FilesIgnored", message) })
     }
 
     /// A paused generator was looked at.

@@ -36,6 +36,9 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// Annotations of a generator that start like this are passed on.
 const PASSED_ON: &str = "event.toolkit.fluxcd.io/";
 
+/// Annotation of an event: how many files the artifact has that it is about.
+const FILES: &str = "source.extensions.fluxcd.io/files";
+
 /// What became of events; register all with the metrics of the process.
 #[derive(Clone, Debug, Default)]
 pub struct RecorderMetrics {
@@ -108,8 +111,9 @@ impl Recorder {
 fn build(generator: &ArtifactGenerator, notice: &Notice, host: &str, now: Timestamp) -> Event {
     let meta = &generator.metadata;
     let annotations = meta.annotations.clone().unwrap_or_default();
-    let passed_on: std::collections::BTreeMap<_, _> =
+    let mut passed_on: std::collections::BTreeMap<_, _> =
         annotations.into_iter().filter(|(key, _)| key.starts_with(PASSED_ON)).collect();
+    passed_on.extend(notice.files.map(|files| (FILES.to_owned(), files.to_string())));
     Event {
         metadata: ObjectMeta {
             name: Some(event_name(meta.name.as_deref().unwrap_or_default(), now)),
@@ -198,6 +202,7 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::events::Contents;
 
     #[test]
     fn events_name_their_generator() {
@@ -231,6 +236,10 @@ mod tests {
             "reportingInstance": "pod-1",
         });
         assert_eq!(got, wanted);
+        let contents = Contents { files: 3, ..Contents::default() };
+        let notice = Notice::published("apps", "one", "r").holding(Some(&contents));
+        let annotations = build(&generator, &notice, "pod-1", now).metadata.annotations.unwrap();
+        assert_eq!(annotations.get(FILES).map(String::as_str), Some("3"), "the message stays the one of the reference");
     }
 
     fn generator(name: &str) -> ArtifactGenerator {
@@ -272,6 +281,11 @@ mod tests {
             filename: "f".into(),
         };
         let changed = Notice::changed(&[entry("a"), entry("b")]).unwrap();
+        let contents = |ignored, examples: &[&str]| Contents {
+            files: 3,
+            ignored,
+            examples: examples.iter().map(|path| (*path).to_owned()).collect(),
+        };
         // (row, notice, warning, for everybody, reason, message)
         let rows = [
             ("§14 paused", Notice::paused(), false, false, "ReconciliationDisabled", "Reconciliation is disabled"),
@@ -301,6 +315,22 @@ mod tests {
                 "external artifacts reconciled: n/a (sha256:1)\nn/b (sha256:1)",
             ),
             (
+                "files left out",
+                Notice::ignored("n", "a", &contents(12, &["a.png", "b/c.zip"])).unwrap(),
+                true,
+                false,
+                "FilesIgnored",
+                "ExternalArtifact/n/a is without 12 file(s) that the default ignore list leaves out: a.png, b/c.zip and 10 more",
+            ),
+            (
+                "one file left out",
+                Notice::ignored("n", "a", &contents(1, &["a.png"])).unwrap(),
+                true,
+                false,
+                "FilesIgnored",
+                "ExternalArtifact/n/a is without 1 file(s) that the default ignore list leaves out: a.png",
+            ),
+            (
                 "a fight",
                 Notice::fought("n", "a", 7, Some("kubectl-edit")),
                 true,
@@ -324,5 +354,6 @@ mod tests {
             assert_eq!((notice.reason.as_str(), notice.message.as_str()), (reason, message), "row {row}");
         }
         assert_eq!(Notice::changed(&[]), None, "§14 nothing changed, nothing said");
+        assert_eq!(Notice::ignored("n", "a", &contents(0, &[])), None, "nothing was left out");
     }
 }

@@ -6,7 +6,7 @@ use futures::{StreamExt as _, stream, stream::FuturesUnordered};
 use tracing::debug;
 use weir_proto::v1::{self, BuildArtifact, BuildResult, build_response::Message, build_result::Outcome};
 
-use super::{Context, Run};
+use super::{Contents, Context, Run};
 use crate::{
     api::{
         ObjectKey,
@@ -151,9 +151,10 @@ impl Run<'_> {
         let name = &wanted.artifact(index).name;
         match result.outcome? {
             Outcome::Unchanged(artifact) | Outcome::Built(artifact) => {
-                if result.ignored_files > 0 {
-                    debug!(output = name, files = result.ignored_files, "left out by the ignore list");
-                }
+                let (files, ignored) = (result.files, result.ignored_files);
+                debug!(output = name, files, ignored, "composed");
+                let contents = Contents { files, ignored, examples: result.ignored_examples };
+                self.contents.lock().insert(name.clone(), contents);
                 let filename = artifact.path.rsplit('/').next().unwrap_or_default().to_owned();
                 let namespace = self.key.namespace.clone();
                 let entry = InventoryEntry { name: name.clone(), namespace, digest: artifact.digest.clone(), filename };
@@ -205,6 +206,7 @@ fn request(artifact: &OutputArtifact, index: usize, current: &HashMap<String, (S
         to: operation.to.clone(),
         exclude: operation.exclude.clone(),
         strategy: operation.strategy.clone(),
+        optional: operation.optional,
     });
     BuildArtifact {
         index: u32::try_from(index).unwrap_or(u32::MAX),

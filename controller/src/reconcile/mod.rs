@@ -32,7 +32,7 @@ use crate::{
         external_artifact::ExternalArtifact,
     },
     error::ReconcileError,
-    events::Recorder,
+    events::{Contents, Recorder},
     metrics::Metrics,
     plan::{
         commit::{Commit, commit},
@@ -130,6 +130,8 @@ struct Run<'a> {
     rivals: OnceCell<HashMap<String, ObjectKey>>,
     /// What the artifact server has stored for this run: survives a run that is cut short.
     stored: Mutex<Vec<InventoryEntry>>,
+    /// What each artifact that was composed holds, by name.
+    contents: Mutex<HashMap<String, Contents>>,
     /// The commit that it is about, once that is known.
     commit: OnceLock<Commit>,
     /// Held while outputs are marked: a result is published before or after, never meanwhile.
@@ -214,6 +216,7 @@ impl<'a> Run<'a> {
             files: OnceCell::new(),
             rivals: OnceCell::new(),
             stored: Mutex::default(),
+            contents: Mutex::default(),
             commit: OnceLock::new(),
             marking: tokio::sync::Mutex::default(),
             has_worked: AtomicBool::default(),

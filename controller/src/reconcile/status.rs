@@ -151,9 +151,12 @@ impl Run<'_> {
             let key = self.output_key(&entry.name);
             let object = self.context.cluster.outputs.get(&key);
             let revision = object.as_ref().and_then(|object| object.artifact()).map_or("", |found| &found.revision);
-            let notice = Notice::published(&key.namespace, &key.name, revision);
+            let contents = self.contents.lock().remove(&entry.name);
+            let notice = Notice::published(&key.namespace, &key.name, revision).holding(contents.as_ref());
             info!("{}", notice.message);
             events.record(&self.generator, &notice);
+            let ignored = contents.and_then(|contents| Notice::ignored(&key.namespace, &key.name, &contents));
+            ignored.into_iter().for_each(|notice| events.record(&self.generator, &notice));
         }
         let notice = match trouble {
             Some((reason, message)) => Notice::failed(reason, message).about(self.commit.get()),

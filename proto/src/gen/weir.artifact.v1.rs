@@ -1507,6 +1507,10 @@ pub struct CopyOperation {
     /// "Overwrite" (also when empty), "Merge" or "Extract". Others, and what this server does not have: BUILD_FAILED.
     #[prost(string, tag = "4")]
     pub strategy: ::prost::alloc::string::String,
+    /// Do nothing when `from` matches nothing, or all that it matches is excluded. Without it: BUILD_FAILED. Everything else that is wrong
+    /// with the operation fails all the same.
+    #[prost(bool, tag = "5")]
+    pub optional: bool,
 }
 /// One message of the answer to a Build.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1572,6 +1576,10 @@ pub struct BuildResult {
     /// Number of files that the default ignore list left out; 0 with `error`.
     #[prost(uint64, tag = "7")]
     pub ignored_files: u64,
+    /// The first of them, in archive order, as paths in the artifact: at most 10. Of a path over 200 bytes only the end is there, behind
+    /// "..."; what is not UTF-8 is replaced.
+    #[prost(string, repeated, tag = "8")]
+    pub ignored_examples: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Exactly one is set.
     #[prost(oneof = "build_result::Outcome", tags = "2, 3, 4")]
     pub outcome: ::core::option::Option<build_result::Outcome>,

@@ -2,6 +2,7 @@
 
 use weir_proto::{Failure, Reason};
 
+use super::operation::NOT_A_DIRECTORY;
 use crate::{
     quote::quoted,
     tree::{glob::doublestar::PatternError, yaml::MergeError},
@@ -151,6 +152,15 @@ pub enum CopyError {
 }
 
 impl CopyError {
+    /// Whether the operation found nothing to work on.
+    pub(super) fn is_absence(&self) -> bool {
+        match self {
+            Self::Missing(_) | Self::NoMatch { .. } | Self::AllExcluded { .. } => true,
+            Self::Stat(_, why) => *why == NOT_A_DIRECTORY,
+            _ => false,
+        }
+    }
+
     /// The reason of this error on the wire: a wrong operation, unless the server itself is in trouble.
     fn reason(&self) -> Reason {
         match self {

@@ -44,6 +44,8 @@ pub struct CopyOperation {
     pub exclude: Vec<String>,
     /// What happens to files that are there already.
     pub strategy: Strategy,
+    /// A source that names nothing, or nothing but what is excluded, is no error.
+    pub optional: bool,
 }
 
 /// What an operation does with a matched file.
@@ -131,7 +133,10 @@ fn apply(
     let to = Destination::parse(&operation.to)?;
     let source = sources.get(alias).ok_or_else(|| CopyError::UnknownAlias(alias.to_owned()))?;
     let excludes = Excludes::parse(&operation.exclude)?;
-    Copy { source, alias, to, excludes, stage, contents, strategy: operation.strategy }.run(pattern)
+    match (Copy { source, alias, to, excludes, stage, contents, strategy: operation.strategy }).run(pattern) {
+        Err(error) if operation.optional && error.is_absence() => Ok(()),
+        result => result,
+    }
 }
 
 #[cfg(test)]

@@ -13,15 +13,20 @@ use crate::{
 
 mod extract_rows;
 mod merge_rows;
+mod optional_rows;
 mod rows;
 
 /// All rules and all rows.
-const TABLES: [(&[&str], &[Row]); 3] =
-    [(rows::RULES, rows::ROWS), (merge_rows::RULES, merge_rows::ROWS), (extract_rows::RULES, extract_rows::ROWS)];
+const TABLES: [(&[&str], &[Row]); 4] = [
+    (rows::RULES, rows::ROWS),
+    (merge_rows::RULES, merge_rows::ROWS),
+    (extract_rows::RULES, extract_rows::ROWS),
+    (optional_rows::RULES, optional_rows::ROWS),
+];
 
 /// One row: the rule, what it shows, the operations, and the artifact or the error's text behind the wrapper.
 ///
-/// An operation is `<from> -> <to>` with excludes behind it, each after ` ! `, and `Merge: ` or `Extract: ` in front. The artifact is a list:
+/// An operation is `<from> -> <to>` with excludes behind it, each after ` ! `, ` optional` at its end, and `Merge: ` or `Extract: ` in front. The artifact is a list:
 /// directories with a slash at the end, files as they are; a file that is not the one of that name of source `s` is
 /// `<path>=<alias>:<path there>`, one of the sources `y` and `z` or made of them `<path>=<content>`.
 pub(super) struct Row(
@@ -105,11 +110,12 @@ fn sources() -> BTreeMap<String, Arc<Tree>> {
 }
 
 fn operation(text: &str) -> CopyOperation {
+    let (text, optional) = text.strip_suffix(" optional").map_or((text, false), |text| (text, true));
     let (strategy, text) = text.split_once(": ").unwrap_or(("", text));
     let mut parts = text.split(" ! ");
     let (from, to) = parts.next().unwrap().split_once(" -> ").unwrap();
     let exclude = parts.map(str::to_owned).collect();
-    CopyOperation { from: from.to_owned(), to: to.to_owned(), exclude, strategy: strategy.parse().unwrap() }
+    CopyOperation { from: from.to_owned(), to: to.to_owned(), exclude, strategy: strategy.parse().unwrap(), optional }
 }
 
 fn show(tree: &Tree) -> String {

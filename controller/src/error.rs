@@ -40,7 +40,7 @@ pub enum ReconcileError {
         /// What is wrong.
         why: String,
     },
-    /// Another object's files lie under the name.
+    /// Another generator publishes under the name.
     #[error("{name} reconcile failed: {why}")]
     Taken {
         /// Name of the artifact.
@@ -77,7 +77,7 @@ pub enum ReconcileError {
 /// What happens after an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Nothing until the spec, a source, the request annotation or a confirmation changes.
+    /// Nothing until the spec, a source, the request annotation or a confirmation changes, or a name that was taken is free.
     Stall,
     /// Another try after `--requeue-dependency`, for ever; earlier failures are forgotten.
     Dependency,
@@ -96,7 +96,7 @@ impl ReconcileError {
             Self::Blocked(_) => (Next::Stall, Some("PruneBlocked"), "prune_blocked"),
             Self::Build { .. } => (Next::Backoff, Some("BuildFailed"), "build"),
             Self::Publish { .. } => (Next::Backoff, Some("ReconciliationFailed"), "publish"),
-            Self::Taken { .. } => (Next::Backoff, Some("ReconciliationFailed"), "name_taken"),
+            Self::Taken { .. } => (Next::Stall, Some("ReconciliationFailed"), "name_taken"),
             Self::Server(_) => (Next::Backoff, Some("StorageOperationFailed"), "artifact_server"),
             Self::Storage(_) => (Next::Backoff, Some("StorageOperationFailed"), "storage"),
             Self::Deposed(_) => (Next::Backoff, None, "stale_epoch"),
@@ -135,7 +135,6 @@ impl ReconcileError {
         match failure.map_or(Fault::Server, Fault::of_call) {
             Fault::Source => Self::Fetch(why),
             Fault::Artifact => Self::Build { name: name(), why },
-            Fault::Owner => Self::Taken { name: name(), why },
             Fault::Storage => Self::Storage(format!("artifact server: {why}")),
             Fault::Server => Self::Server(why),
             Fault::Leader => Self::Deposed(why),
@@ -148,7 +147,6 @@ impl ReconcileError {
         match Reason::from_name(&error.reason).map_or(Fault::Server, Fault::of_artifact) {
             Fault::Source => Self::Fetch(why),
             Fault::Artifact => Self::Build { name, why },
-            Fault::Owner => Self::Taken { name, why },
             Fault::Storage => Self::Storage(format!("{name} build failed: {why}")),
             Fault::Server => Self::Server(format!("{name} build failed: {why}")),
             Fault::Leader => Self::Deposed(why),
@@ -163,9 +161,7 @@ enum Fault {
     Source,
     /// An artifact: what the spec says of it does not fit.
     Artifact,
-    /// Somebody else has the name.
-    Owner,
-    /// The volume, or the room that there is for sources.
+    /// The volume: it has no room, or holds something of somebody else's.
     Storage,
     /// The server, or an understanding of the two programs.
     Server,
@@ -196,8 +192,7 @@ impl Fault {
             | Reason::SourceRefused
             | Reason::SourceTooLarge => Self::Source,
             Reason::BuildFailed => Self::Artifact,
-            Reason::OwnedByAnother => Self::Owner,
-            Reason::CacheBusy | Reason::StorageFull | Reason::StorageFailed => Self::Storage,
+            Reason::OwnedByAnother | Reason::CacheBusy | Reason::StorageFull | Reason::StorageFailed => Self::Storage,
             Reason::StaleEpoch => Self::Leader,
             Reason::InvalidRequest
             | Reason::UnknownDigestAlgorithm
@@ -285,7 +280,7 @@ mod tests {
             (
                 "name taken",
                 ReconcileError::Taken { name, why: why.clone() },
-                Next::Backoff,
+                Next::Stall,
                 Some("ReconciliationFailed"),
                 "a reconcile failed: x",
             ),
@@ -350,13 +345,12 @@ mod tests {
         use Reason::*;
         const FETCH: Option<&str> = Some("SourceFetchFailed");
         const BUILD: Option<&str> = Some("BuildFailed");
-        const TAKEN: Option<&str> = Some("ReconciliationFailed");
         const STORAGE: Option<&str> = Some("StorageOperationFailed");
         [
             (InvalidRequest, "artifact_server", STORAGE, "build", BUILD),
             (UnknownDigestAlgorithm, "artifact_server", STORAGE, "artifact_server", STORAGE),
             (NotFound, "artifact_server", STORAGE, "artifact_server", STORAGE),
-            (OwnedByAnother, "name_taken", TAKEN, "name_taken", TAKEN),
+            (OwnedByAnother, "storage", STORAGE, "storage", STORAGE),
             (StaleEpoch, "stale_epoch", None, "stale_epoch", None),
             (SourceNotFound, "source_fetch", FETCH, "source_fetch", FETCH),
             (SourceUnavailable, "source_fetch", FETCH, "source_fetch", FETCH),

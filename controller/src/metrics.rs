@@ -218,8 +218,10 @@ impl Running {
         if result == "error" {
             metrics.errors.inc();
         }
+        if error.next() == Next::Stall {
+            metrics.terminal.inc();
+        }
         match error {
-            ReconcileError::Invalid(_) => _ = metrics.terminal.inc(),
             ReconcileError::Panic(_) => _ = metrics.panics.inc(),
             ReconcileError::Timeout(_) => _ = metrics.timeouts.inc(),
             _ => {}

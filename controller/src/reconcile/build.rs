@@ -12,7 +12,7 @@ use crate::{
         ObjectKey,
         artifact_generator::{InventoryEntry, OutputArtifact},
     },
-    error::ReconcileError,
+    error::{Next, ReconcileError},
     plan::{inventory, observe::Observed, wanted::Wanted},
     server::BuildCall,
 };
@@ -65,15 +65,21 @@ impl Run<'_> {
         (claims, progress)
     }
 
-    /// What became of all, or the first failure in their order.
+    /// What became of all, or the first failure in their order. One that is tried again comes first: a run that stalls is not.
     pub(super) fn built(&self, wanted: &Wanted, progress: Progress) -> Result<Built, ReconcileError> {
-        let entries = progress
-            .into_iter()
-            .zip(wanted.artifacts())
-            .map(|(done, artifact)| {
-                done.unwrap_or_else(|| Err(ReconcileError::Server(format!("it gave no result for {}", artifact.name))))
-            })
-            .collect::<Result<Vec<_>, _>>()?;
+        let (mut entries, mut failures) = (Vec::with_capacity(progress.len()), Vec::new());
+        for (done, artifact) in progress.into_iter().zip(wanted.artifacts()) {
+            match done {
+                Some(Ok(entry)) => entries.push(entry),
+                Some(Err(failure)) => failures.push(failure),
+                None => failures.push(ReconcileError::Server(format!("it gave no result for {}", artifact.name))),
+            }
+        }
+        // The sort is stable.
+        failures.sort_by_key(|failure| failure.next() == Next::Stall);
+        if let Some(failure) = failures.into_iter().next() {
+            return Err(failure);
+        }
         let before: HashMap<_, _> =
             self.generator.inventory().iter().map(|entry| (entry.name.as_str(), &entry.digest)).collect();
         let is_changed = |&index: &usize| before.get(entries[index].name.as_str()) != Some(&&entries[index].digest);

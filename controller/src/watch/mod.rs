@@ -121,7 +121,13 @@ fn watch_generators(
     state: State,
 ) -> BoxFuture<'static, ()> {
     let (cluster, triggers) = (cluster.clone(), triggers.clone());
-    let take = move |event| triggers.generators(cluster.generators.take(event));
+    let take = move |event| {
+        let is_farewell = matches!(event, Event::Delete(_) | Event::InitDone);
+        triggers.generators(cluster.generators.take(event));
+        if is_farewell {
+            triggers.effects(&cluster, cluster.outputs.generator_gone());
+        }
+    };
     follow((scope.api(), &scope.selector), &(), generators::strip, state, take)
 }
 

@@ -158,6 +158,13 @@ impl Outputs {
         effects
     }
 
+    /// A generator is gone: each name that was refused may be one that it had.
+    pub fn generator_gone(&self) -> Vec<Effect> {
+        let refused = std::mem::take(&mut self.state.lock().refused);
+        let uids: BTreeSet<String> = refused.into_values().flatten().collect();
+        uids.into_iter().map(Effect::Touched).collect()
+    }
+
     /// To be called before a write for the generator with this UID is sent.
     pub fn begin(&self, key: ObjectKey, uid: &str) -> Write<'_> {
         let mut state = self.state.lock();
@@ -587,8 +594,12 @@ mod tests {
             assert_eq!(deleted(&outputs).last(), free().last());
             assert_eq!(outputs.claim(&key(), "late", lives), Ok(()));
         }
-        // Its generator is gone.
-        assert_eq!(listed().claim(&key(), "late", |uid| uid != "g"), Ok(()));
+        // Its generator is gone, and the object is not.
+        let outputs = listed();
+        assert_eq!(outputs.claim(&key(), "late", lives), Err("g".to_owned()));
+        assert_eq!(outputs.generator_gone(), free());
+        assert_eq!(outputs.generator_gone(), [], "told once");
+        assert_eq!(outputs.claim(&key(), "late", |uid| uid != "g"), Ok(()));
     }
 
     #[test]

@@ -102,6 +102,7 @@ fn add_all(suite: &mut Suite) {
             flux_installs_the_documented_overlay,
         },
         names::{
+            an_owner_that_vanished_is_no_owner,
             two_generators_at_once_do_not_share_one,
         },
         namespaces::{a_source_elsewhere_needs_the_gate},

@@ -48,6 +48,9 @@ pub enum ReconcileError {
         /// Who has it.
         why: String,
     },
+    /// Something that the generator depends on is not Ready, or can not be read.
+    #[error("{0}")]
+    Dependency(String),
     /// The artifact server can not be reached, or can not do its work.
     #[error("artifact server: {0}")]
     Server(String),
@@ -97,6 +100,7 @@ impl ReconcileError {
             Self::Build { .. } => (Next::Backoff, Some("BuildFailed"), "build"),
             Self::Publish { .. } => (Next::Backoff, Some("ReconciliationFailed"), "publish"),
             Self::Taken { .. } => (Next::Stall, Some("ReconciliationFailed"), "name_taken"),
+            Self::Dependency(_) => (Next::Dependency, Some("DependencyNotReady"), "dependency"),
             Self::Server(_) => (Next::Backoff, Some("StorageOperationFailed"), "artifact_server"),
             Self::Storage(_) => (Next::Backoff, Some("StorageOperationFailed"), "storage"),
             Self::Deposed(_) => (Next::Backoff, None, "stale_epoch"),
@@ -121,6 +125,11 @@ impl ReconcileError {
     /// Label of the failure in metrics: a closed set.
     pub fn label(&self) -> &'static str {
         self.row().2
+    }
+
+    /// Whether the generator waits for others, and nothing is wrong.
+    pub fn is_wait(&self) -> bool {
+        matches!(self, Self::Dependency(_))
     }
 
     /// Whether this process must not write any more, not even how it failed.
@@ -285,6 +294,20 @@ mod tests {
                 "a reconcile failed: x",
             ),
             (
+                "a dependency",
+                ReconcileError::Dependency(why.clone()),
+                Next::Dependency,
+                Some("DependencyNotReady"),
+                "x",
+            ),
+            (
+                "a cycle of dependencies",
+                Invalid::Cycle("a -> a".into()).into(),
+                Next::Stall,
+                Some("DependencyCycle"),
+                "dependency cycle in spec.dependsOn: a -> a",
+            ),
+            (
                 "server",
                 ReconcileError::Server(why.clone()),
                 Next::Backoff,
@@ -335,7 +358,7 @@ mod tests {
             assert_eq!(error.to_string(), message, "row {row}");
             labels.insert(error.label());
         }
-        assert_eq!(labels.len(), 16, "one label for each variant");
+        assert_eq!(labels.len(), 17, "one label for each variant");
     }
 
     /// A reason of the server: the label and the reason of Ready when it fails a call, and when it fails one artifact.

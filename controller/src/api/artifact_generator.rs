@@ -78,6 +78,10 @@ pub struct ArtifactGeneratorSpec {
     /// stays.
     #[serde(default, deserialize_with = "lenient::null_as_default", skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
+    /// Objects in the namespace of the generator that must be Ready before it is reconciled.
+    #[serde(default, deserialize_with = "lenient::null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub depends_on: Vec<Dependency>,
     /// The sources that copy operations name by their alias.
     #[schemars(length(min = 1, max = 1000))]
     pub sources: Vec<SourceReference>,
@@ -88,6 +92,23 @@ pub struct ArtifactGeneratorSpec {
     /// The artifacts to compose. Each becomes one ExternalArtifact in the namespace of the generator.
     #[schemars(length(min = 1, max = 1000))]
     pub artifacts: Vec<OutputArtifact>,
+}
+
+/// An object that must be Ready first: another ArtifactGenerator, or any object with a condition Ready.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Dependency {
+    /// API version of the object, by default the one of ArtifactGenerator.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 317))]
+    pub api_version: String,
+    /// Kind of the object, by default ArtifactGenerator.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 63))]
+    pub kind: String,
+    /// Name of the object.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
 }
 
 /// Metadata for every output.

@@ -137,6 +137,11 @@ impl Notice {
         (!lines.is_empty()).then_some(Self { audience: Audience::Everybody, ..Self::trace("Ready", message) })
     }
 
+    /// A run waits for something that it depends on.
+    pub fn waits(reason: &str, message: &str) -> Self {
+        Self { audience: Audience::Everybody, ..Self::trace(reason, message.to_owned()) }
+    }
+
     /// A run failed.
     pub fn failed(reason: &str, message: &str) -> Self {
         Self { warning: true, audience: Audience::Everybody, ..Self::trace(reason, message.to_owned()) }

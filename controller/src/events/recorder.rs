@@ -273,6 +273,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn the_table_of_notices() {
         let entry = |name: &str| crate::api::artifact_generator::InventoryEntry {
             name: name.into(),
@@ -347,6 +348,7 @@ mod tests {
                 "DriftDetected",
                 "ExternalArtifact/n/a was changed or deleted by others 6 times: it is repaired, but later each time until that stops",
             ),
+            ("a wait is no warning", Notice::waits("DependencyNotReady", "x"), false, true, "DependencyNotReady", "x"),
             ("§14 warning", Notice::failed("SourceFetchFailed", "x"), true, true, "SourceFetchFailed", "x"),
         ];
         for (row, notice, warning, everybody, reason, message) in rows {

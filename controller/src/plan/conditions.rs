@@ -27,6 +27,13 @@ pub enum Situation<'a> {
         /// Message of Ready.
         message: &'a str,
     },
+    /// Something that the generator depends on is not there yet.
+    Waiting {
+        /// Reason of Ready.
+        reason: &'a str,
+        /// Message of Ready.
+        message: &'a str,
+    },
     /// Something failed that only a change of the spec can mend.
     Stalled {
         /// Reason of Ready and Stalled.
@@ -56,6 +63,12 @@ pub fn next(current: &[Condition], situation: Situation<'_>, generation: i64, no
             draft.set("Ready", "True", "Succeeded", &message);
         }
         Situation::Failed { reason, message } => {
+            draft.set("Ready", "False", reason, message);
+            draft.retry();
+        }
+        Situation::Waiting { reason, message } => {
+            // Nothing is wrong with the spec: what said so before was about another one, or about somebody else's.
+            draft.remove("Stalled");
             draft.set("Ready", "False", reason, message);
             draft.retry();
         }
@@ -181,6 +194,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn every_situation() {
         let working = "Reconciling=True/Progressing/Reconciliation_in_progress@1 Ready=Unknown/Progressing/Reconciliation_in_progress@1";
         let stalled = "Stalled=True/ValidationFailed/bad@1 Ready=False/ValidationFailed/bad@1";
@@ -231,6 +245,18 @@ mod tests {
             ),
             ("§11 validation", "Ready=True/Succeeded/ok@1", invalid, denied.into()),
             ("§11 validation removes Reconciling", working, invalid, denied.into()),
+            (
+                "waiting removes Stalled",
+                stalled,
+                Situation::Waiting { reason: "DependencyNotReady", message: "x" },
+                "Ready=False/DependencyNotReady/x@2".into(),
+            ),
+            (
+                "waiting while working",
+                working,
+                Situation::Waiting { reason: "DependencyNotReady", message: "x" },
+                format!("{retry} Ready=False/DependencyNotReady/x@2"),
+            ),
             (
                 "§11 order, foreign conditions last",
                 "Zebra=True/Z/z@1 Ready=True/Succeeded/ok@1 Alpha=True/A/a@1",

@@ -5,6 +5,7 @@
 
 pub mod commit;
 pub mod conditions;
+pub mod depends;
 pub mod drift;
 pub mod election;
 pub mod fight;

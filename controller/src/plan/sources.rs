@@ -1,50 +1,64 @@
-//! Which generators use which source. Kept up to date with each generator seen, so that a change of a source costs a look-up
-//! and not a walk over all generators.
+//! Who uses what. Kept up to date with each generator seen, so that a change of a source, or of a generator that others wait for, costs a
+//! look-up and not a walk over all generators.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    hash::Hash,
+};
 
 use crate::api::{ObjectKey, artifact_generator::ArtifactGenerator, source::SourceKey};
 
 use super::observe::source_key;
 
 /// The index, in both directions.
-#[derive(Debug, Default)]
-pub struct SourceIndex {
-    users: HashMap<SourceKey, BTreeSet<ObjectKey>>,
-    sources: HashMap<ObjectKey, BTreeSet<SourceKey>>,
+#[derive(Debug)]
+pub struct Index<T> {
+    users: HashMap<T, BTreeSet<ObjectKey>>,
+    used: HashMap<ObjectKey, BTreeSet<T>>,
 }
 
-impl SourceIndex {
-    /// Takes in a generator as it is now. References of an unknown kind are left out.
-    pub fn insert(&mut self, generator: &ArtifactGenerator) {
-        let key = ObjectKey::of(generator);
-        let references = &generator.spec.sources;
-        let now: BTreeSet<_> = references.iter().filter_map(|one| source_key(one, &key.namespace).ok()).collect();
-        if self.sources.get(&key) == Some(&now) {
+impl<T> Default for Index<T> {
+    fn default() -> Self {
+        Self { users: HashMap::new(), used: HashMap::new() }
+    }
+}
+
+/// The sources of a generator. References of an unknown kind are left out.
+pub fn source_keys(generator: &ArtifactGenerator) -> BTreeSet<SourceKey> {
+    let namespace = ObjectKey::of(generator).namespace;
+    generator.spec.sources.iter().filter_map(|one| source_key(one, &namespace).ok()).collect()
+}
+
+impl<T: Clone + Eq + Hash + Ord> Index<T> {
+    /// Takes in what a generator uses now.
+    pub fn insert(&mut self, generator: &ObjectKey, now: BTreeSet<T>) {
+        if self.used.get(generator) == Some(&now) {
             return;
         }
-        self.remove(&key);
-        for source in &now {
-            self.users.entry(source.clone()).or_default().insert(key.clone());
+        self.remove(generator);
+        for one in &now {
+            self.users.entry(one.clone()).or_default().insert(generator.clone());
         }
-        self.sources.insert(key, now);
+        if !now.is_empty() {
+            self.used.insert(generator.clone(), now);
+        }
     }
 
     /// Forgets a generator.
     pub fn remove(&mut self, generator: &ObjectKey) {
-        for source in self.sources.remove(generator).unwrap_or_default() {
-            if let Some(users) = self.users.get_mut(&source) {
+        for one in self.used.remove(generator).unwrap_or_default() {
+            if let Some(users) = self.users.get_mut(&one) {
                 users.remove(generator);
                 if users.is_empty() {
-                    self.users.remove(&source);
+                    self.users.remove(&one);
                 }
             }
         }
     }
 
-    /// The generators that use a source, by namespace and name.
-    pub fn users(&self, source: &SourceKey) -> impl Iterator<Item = &ObjectKey> {
-        self.users.get(source).into_iter().flatten()
+    /// The generators that use it, by namespace and name.
+    pub fn users(&self, one: &T) -> impl Iterator<Item = &ObjectKey> {
+        self.users.get(one).into_iter().flatten()
     }
 }
 
@@ -67,25 +81,28 @@ mod tests {
         generator
     }
 
-    fn users(index: &SourceIndex, namespace: &str, name: &str) -> Vec<String> {
+    fn users(index: &Index<SourceKey>, namespace: &str, name: &str) -> Vec<String> {
         let key = SourceKey { kind: SourceKind::GitRepository, namespace: namespace.into(), name: name.into() };
         index.users(&key).map(|user| user.name.clone()).collect()
     }
 
     #[test]
     fn follows_edits_and_deletions() {
-        let mut index = SourceIndex::default();
-        index.insert(&generator("b", &[("GitRepository", "", "repo"), ("GitRepository", "", "repo")]));
-        index.insert(&generator("a", &[("GitRepository", "own", "repo"), ("Nonsense", "", "repo")]));
-        index.insert(&generator("c", &[("Bucket", "", "repo"), ("GitRepository", "other", "repo")]));
+        let mut index = Index::default();
+        let insert = |index: &mut Index<_>, generator: ArtifactGenerator| {
+            index.insert(&ObjectKey::of(&generator), source_keys(&generator));
+        };
+        insert(&mut index, generator("b", &[("GitRepository", "", "repo"), ("GitRepository", "", "repo")]));
+        insert(&mut index, generator("a", &[("GitRepository", "own", "repo"), ("Nonsense", "", "repo")]));
+        insert(&mut index, generator("c", &[("Bucket", "", "repo"), ("GitRepository", "other", "repo")]));
         assert_eq!(users(&index, "own", "repo"), ["a", "b"], "§4 an empty namespace is the generator's own");
         assert_eq!(users(&index, "other", "repo"), ["c"]);
-        index.insert(&generator("b", &[("GitRepository", "", "new")]));
+        insert(&mut index, generator("b", &[("GitRepository", "", "new")]));
         assert_eq!(users(&index, "own", "repo"), ["a"], "an edit moves it");
         assert_eq!(users(&index, "own", "new"), ["b"]);
         for generator in ["a", "b", "c", "never seen"] {
             index.remove(&ObjectKey { namespace: "own".into(), name: generator.into() });
         }
-        assert!(index.users.is_empty() && index.sources.is_empty(), "nothing is left behind");
+        assert!(index.users.is_empty() && index.used.is_empty(), "nothing is left behind");
     }
 }

@@ -30,6 +30,9 @@ pub enum Invalid {
         /// The alias, without `@`.
         alias: String,
     },
+    /// The generator waits for itself; the path says over whom. Reason `DependencyCycle`.
+    #[error("dependency cycle in spec.dependsOn: {0}")]
+    Cycle(String),
 }
 
 impl Invalid {
@@ -37,6 +40,7 @@ impl Invalid {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::CrossNamespace(_) => "AccessDenied",
+            Self::Cycle(_) => "DependencyCycle",
             _ => "ValidationFailed",
         }
     }

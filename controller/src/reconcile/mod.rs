@@ -3,6 +3,7 @@
 
 mod accounts;
 mod build;
+mod dependencies;
 mod expand;
 mod finalize;
 mod observe;
@@ -227,6 +228,7 @@ impl<'a> Run<'a> {
     async fn phases(&self) -> Result<Ending, ReconcileError> {
         let settings = &self.context.settings;
         validate(&self.generator.spec, &self.key.namespace, settings.no_cross_namespace)?;
+        self.await_dependencies().await?;
         let observed = self.observe().await?;
         _ = commit(&self.generator.spec, &observed).map(|commit| self.commit.set(commit));
         let Some(drift) = self.detect(&observed).await? else {

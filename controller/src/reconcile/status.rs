@@ -178,6 +178,7 @@ impl Run<'_> {
         let message = text.as_str();
         let situation = failure.reason().map(|reason| match failure.next() {
             Next::Stall => Situation::Stalled { reason, message },
+            Next::Dependency if failure.is_wait() => Situation::Waiting { reason, message },
             Next::Backoff | Next::Dependency => Situation::Failed { reason, message },
         });
         let change = Change { situation, inventory: Some(&inventory), handled: true, ..Change::default() };
@@ -187,8 +188,8 @@ impl Run<'_> {
             error!(error = innermost(&error), "failed to update status");
         }
         if let Some(reason) = failure.reason() {
-            let notice = Notice::failed(reason, message).about(self.commit.get());
-            self.context.events.record(&self.generator, &notice);
+            let notice = if failure.is_wait() { Notice::waits } else { Notice::failed };
+            self.context.events.record(&self.generator, &notice(reason, message).about(self.commit.get()));
         }
         failure
     }

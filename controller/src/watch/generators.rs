@@ -12,7 +12,11 @@ use super::{
 use crate::{
     api::{ObjectKey, artifact_generator::ArtifactGenerator, source::SourceKey},
     metrics::Conditions,
-    plan::{sources::SourceIndex, trigger::generator_changed},
+    plan::{
+        depends,
+        sources::{Index, source_keys},
+        trigger::generator_changed,
+    },
 };
 
 /// Annotation in which `kubectl apply` repeats the whole object.
@@ -28,7 +32,9 @@ pub struct Generators {
 struct State {
     cache: Cache<ArtifactGenerator>,
     uids: HashMap<String, Known>,
-    sources: SourceIndex,
+    sources: Index<SourceKey>,
+    /// Who waits for which generator.
+    dependencies: Index<ObjectKey>,
 }
 
 struct Known {
@@ -79,17 +85,15 @@ impl Generators {
         match event {
             Event::Init => state.cache.begin_listing(),
             Event::InitApply(object) | Event::Apply(object) => {
-                return state.put(Arc::new(object)).into_iter().collect();
+                return state.put(Arc::new(object));
             }
             Event::InitDone => {
                 let gone = state.cache.end_listing();
-                gone.iter().for_each(|object| state.forget(object));
-                return gone.iter().map(|object| ObjectKey::of(&**object)).collect();
+                return gone.iter().flat_map(|object| state.forget(object)).collect();
             }
             Event::Delete(object) => {
                 if let Some(object) = state.cache.gone(&object) {
-                    state.forget(&object);
-                    return vec![ObjectKey::of(&*object)];
+                    return state.forget(&object);
                 }
             }
         }
@@ -101,37 +105,50 @@ impl Generators {
     pub fn wrote(&self, object: Arc<ArtifactGenerator>) -> Vec<ObjectKey> {
         let mut state = self.state.write();
         let is_known = object.metadata.uid.as_ref().is_some_and(|uid| state.uids.contains_key(uid));
-        if is_known { state.put(object).into_iter().collect() } else { Vec::new() }
+        if is_known { state.put(object) } else { Vec::new() }
     }
 }
 
 impl State {
-    /// The key, when the change asks for a reconcile.
-    fn put(&mut self, object: Arc<ArtifactGenerator>) -> Option<ObjectKey> {
+    /// The key, when the change asks for a reconcile, and those of the generators that wait for it, when it may end their wait.
+    fn put(&mut self, object: Arc<ArtifactGenerator>) -> Vec<ObjectKey> {
         let (before, after) = match self.cache.put(object) {
-            News::Old => return None,
+            News::Old => return Vec::new(),
             News::Added(after) => (None, after),
             News::Changed { before, after } => (Some(before), after),
         };
         let key = ObjectKey::of(&*after);
         let is_other = before.as_ref().is_none_or(|before| before.metadata.uid != after.metadata.uid);
         if is_other {
-            before.iter().for_each(|before| self.forget(before));
+            before.iter().for_each(|before| drop(self.forget(before)));
             let known = Known { key: key.clone(), account: Arc::default() };
             self.uids.insert(after.metadata.uid.clone().unwrap_or_default(), known);
         }
         if is_other || before.as_ref().is_some_and(|before| before.spec != after.spec) {
-            self.sources.insert(&after);
+            self.sources.insert(&key, source_keys(&after));
+            self.dependencies.insert(&key, depends::generators(&after));
         }
         let before = before.filter(|_| !is_other);
-        generator_changed(before.as_deref(), &after).then_some(key)
+        let is_news = before.as_ref().is_none_or(|before| depends::is_news(before, &after));
+        let waiting = self.dependencies.users(&key).filter(|_| is_news);
+        let mut keys: Vec<ObjectKey> = waiting.cloned().collect();
+        if generator_changed(before.as_deref(), &after) {
+            keys.push(key);
+        }
+        keys
     }
 
-    fn forget(&mut self, object: &ArtifactGenerator) {
+    /// The key, and those of the generators that wait for it.
+    fn forget(&mut self, object: &ArtifactGenerator) -> Vec<ObjectKey> {
+        let key = ObjectKey::of(object);
         if let Some(known) = self.uids.remove(object.metadata.uid.as_deref().unwrap_or_default()) {
             known.account.close();
         }
-        self.sources.remove(&ObjectKey::of(object));
+        self.sources.remove(&key);
+        self.dependencies.remove(&key);
+        let mut keys: Vec<ObjectKey> = self.dependencies.users(&key).cloned().collect();
+        keys.push(key);
+        keys
     }
 }
 

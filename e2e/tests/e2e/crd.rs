@@ -31,7 +31,8 @@ fn base() -> Value {
 pub(crate) async fn accepts_and_refuses(scene: Scene) -> Result<()> {
     let api: Api<DynamicObject> = scene.api(Kind::ArtifactGenerator);
     let try_only = PostParams { dry_run: true, field_manager: None };
-    let rows: Vec<Row> = accepted().into_iter().chain(refused_sources()).chain(refused_artifacts()).collect();
+    let rows: Vec<Row> =
+        accepted().into_iter().chain(refused_sources()).chain(refused_artifacts()).chain(refused_additions()).collect();
     let mut wrong = Vec::new();
     for (row, changes, refusal) in &rows {
         let mut object = base();
@@ -112,6 +113,7 @@ fn accepted() -> Vec<Row> {
             ],
             None,
         ),
+        ("not suspended", vec![("/spec/suspend", json!(false))], None),
         ("§2 kind Bucket", vec![("/spec/sources/0/kind", json!("Bucket"))], None),
         ("§2 kind OCIRepository", vec![("/spec/sources/0/kind", json!("OCIRepository"))], None),
         ("§2 kind HelmChart", vec![("/spec/sources/0/kind", json!("HelmChart"))], None),
@@ -246,6 +248,24 @@ fn refused_sources() -> Vec<Row> {
             vec![("/spec/commonMetadata", json!({"labels": {"a": 1}}))],
             Some("spec.commonMetadata.labels.a: Invalid"),
         ),
+    ]
+}
+
+/// Fields of Weir's own.
+fn refused_additions() -> Vec<Row> {
+    vec![
+        (
+            "a dependency without name",
+            vec![("/spec/dependsOn", json!([{}]))],
+            Some("spec.dependsOn[0].name: Required value"),
+        ),
+        (
+            "a dependency of no name",
+            vec![("/spec/dependsOn", json!([{"name": ""}]))],
+            Some("spec.dependsOn[0].name: Invalid"),
+        ),
+        ("suspended in words", vec![("/spec/suspend", json!("yes"))], Some("spec.suspend")),
+        ("optional in words", vec![("/spec/artifacts/0/copy/0/optional", json!("yes"))], Some("copy[0].optional")),
     ]
 }
 

@@ -2,9 +2,11 @@
 //!
 //! `cargo test -p weir-e2e --test e2e -- NAME` runs the tests whose name contains NAME.
 
+mod contents;
 mod controller_crash;
 mod crd;
 mod damage;
+mod dependencies;
 mod edits;
 mod election;
 mod ending;
@@ -64,8 +66,14 @@ fn main() -> ExitCode {
 fn add_all(suite: &mut Suite) {
     trials!(
         suite,
+        contents::{are_told_in_events, may_be_optional},
         crd::{accepts_and_refuses, status_is_checked},
         damage::{changed_bytes_are_never_served},
+        dependencies::{
+            a_cycle_stalls_until_it_is_broken,
+            other_generators_come_first,
+            other_kinds_are_asked_for,
+        },
         edits::{
             in_a_fight_are_repaired_later_each_time,
             made_while_nobody_watched_are_corrected,

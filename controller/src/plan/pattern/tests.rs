@@ -12,6 +12,7 @@ fn parsed(text: &str) -> String {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn patterns() {
     let long = "a".repeat(63);
     let bad = |name: &str, what: &str| format!("pathPattern \"@repo/{name}\": {what}");
@@ -131,7 +132,6 @@ fn expanded(templates: &[&str], directories: &[&str]) -> String {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "a table")]
 fn expansions() {
     let long = "a".repeat(64);
     let long_path = format!("apps/x app={long}");

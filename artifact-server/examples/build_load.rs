@@ -49,7 +49,7 @@ async fn build(
     published: &[Published],
 ) -> Result<(Vec<Published>, usize)> {
     let header = BuildHeader {
-        caller: Some(Caller { owner: format!("load/{call}"), epoch: 0, lease: String::new() }),
+        caller: Some(Caller { owner: format!("load/{call}"), epoch: 0, ..Caller::default() }),
         kind: "ExternalArtifact".into(),
         namespace: format!("load-{call}"),
         sources: vec![source.clone()],

@@ -30,6 +30,31 @@ struct OutcomeLabel {
     outcome: Outcome,
 }
 
+/// A call that brings bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(non_camel_case_types, reason = "the names are the label values")]
+pub enum Call {
+    /// A file as it is.
+    write,
+    /// A tar to be archived.
+    archive,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(non_camel_case_types, reason = "the names are the label values")]
+enum Uploaded {
+    stored,
+    unchanged,
+    failed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct UploadLabel {
+    call: Call,
+    outcome: Uploaded,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CodeLabel {
     code: u16,
@@ -48,6 +73,9 @@ pub struct Metrics {
     served: Counter,
     events: Family<EventLabel, Counter>,
     collected: Counter,
+    uploads: Family<UploadLabel, Counter>,
+    uploaded: Counter,
+    read: Counter,
 }
 
 /// A figure that somebody else counts.
@@ -99,12 +127,41 @@ impl Metrics {
         registry.register("weir_http_served_bytes", "Bytes of artifacts sent to clients.", served.clone());
         registry.register("weir_storage_events", "What happened to stored files, by event.", events.clone());
         registry.register("weir_storage_collected", "Files removed by garbage collection.", collected.clone());
+        let (uploads, uploaded, read) = (Family::default(), Counter::default(), Counter::default());
+        registry.register("weir_grpc_uploads", "Write and Archive calls, by outcome.", uploads.clone());
+        registry.register("weir_grpc_uploaded_bytes", "Bytes received by Write and Archive.", uploaded.clone());
+        registry.register("weir_grpc_read_bytes", "Bytes of stored files sent by Read.", read.clone());
         registry.register_collector(Box::new(Figures(Box::new(others))));
         registry.register_collector(Box::new(weir_proto::process::Figures));
         for outcome in [Outcome::built, Outcome::unchanged, Outcome::failed] {
             drop(artifacts.get_or_create(&OutcomeLabel { outcome }));
         }
-        Arc::new(Self { registry, artifacts, requests, served, events, collected })
+        for call in [Call::write, Call::archive] {
+            for outcome in [Uploaded::stored, Uploaded::unchanged, Uploaded::failed] {
+                drop(uploads.get_or_create(&UploadLabel { call, outcome }));
+            }
+        }
+        Arc::new(Self { registry, artifacts, requests, served, events, collected, uploads, uploaded, read })
+    }
+
+    /// Counts an upload: whether its bytes were there already; `None` when it failed.
+    pub fn upload(&self, call: Call, unchanged: Option<bool>) {
+        let outcome = match unchanged {
+            Some(false) => Uploaded::stored,
+            Some(true) => Uploaded::unchanged,
+            None => Uploaded::failed,
+        };
+        self.uploads.get_or_create(&UploadLabel { call, outcome }).inc();
+    }
+
+    /// Counts bytes of an upload.
+    pub fn uploaded(&self, bytes: u64) {
+        self.uploaded.inc_by(bytes);
+    }
+
+    /// Counts bytes on their way to a caller of `Read`.
+    pub fn read(&self, bytes: u64) {
+        self.read.inc_by(bytes);
     }
 
     /// Counts one artifact of a build.
@@ -152,6 +209,9 @@ mod tests {
         metrics.served(5);
         metrics.event("lost");
         metrics.collected(2);
+        metrics.upload(Call::write, Some(true));
+        metrics.uploaded(7);
+        metrics.read(9);
         let text = metrics.text().unwrap();
         let lines = [
             "weir_build_artifacts_total{outcome=\"built\"} 1",
@@ -160,6 +220,10 @@ mod tests {
             "weir_http_served_bytes_total 5",
             "weir_storage_events_total{event=\"lost\"} 1",
             "weir_storage_collected_total 2",
+            "weir_grpc_uploads_total{call=\"write\",outcome=\"unchanged\"} 1",
+            "weir_grpc_uploads_total{call=\"archive\",outcome=\"stored\"} 0",
+            "weir_grpc_uploaded_bytes_total 7",
+            "weir_grpc_read_bytes_total 9",
             "weir_x_total 3.0",
             "# TYPE process_resident_memory_bytes gauge",
         ];

@@ -89,7 +89,8 @@ impl Parts {
         let files = Files::new(Arc::clone(&store), Arc::clone(&metrics), http::Patience::new(threads)).filter();
         let address = config.storage_address.clone();
         let serving = Serving::new(Arc::clone(&store), config.serve, address, files, abort.clone());
-        let server = Server { serving: Arc::new(serving), defaults: config.into(), metrics, stop, store };
+        let (serving, max_bytes) = (Arc::new(serving), config.artifact_max_bytes);
+        let server = Server { serving, defaults: config.into(), max_bytes, metrics, stop, store };
         let settings = build::Settings { width: threads.workers, max_bytes: config.artifact_max_bytes };
         let builder = Arc::new(Builder::new(Arc::clone(&server.store), sources, settings));
         Ok(Self { server: Arc::new(server), builder, abort, _watch: watch })
@@ -105,9 +106,11 @@ impl Parts {
     }
 
     fn services(&self) -> Result<tonic::transport::server::Router, ServerError> {
-        let builder = BuilderService { server: Arc::clone(&self.server), builder: Arc::clone(&self.builder) };
-        grpc::services(StorageService(Arc::clone(&self.server)), builder)
-            .map_err(|error| ServerError::Grpc(error.into()))
+        let parts = || (Arc::clone(&self.server), Arc::clone(&self.builder));
+        let (server, builder) = parts();
+        let storage = StorageService { server, builder };
+        let (server, builder) = parts();
+        grpc::services(storage, BuilderService { server, builder }).map_err(|error| ServerError::Grpc(error.into()))
     }
 }
 
@@ -199,6 +202,8 @@ fn storage_figures(stats: &Stats, polling: bool) -> Vec<Figure> {
     vec![
         gauge("weir_storage_files", "Stored files.", stats.files as u64),
         gauge("weir_storage_bytes", "Sum of the sizes of stored files.", stats.bytes),
+        gauge("weir_storage_aliases", "Other names for stored files.", stats.aliases as u64),
+        gauge("weir_storage_locks", "Artifacts that callers have locked.", stats.locked as u64),
         gauge("weir_storage_unrecorded_files", "Files that this server did not store.", stats.unrecorded as u64),
         gauge(
             "weir_storage_foreign_files",

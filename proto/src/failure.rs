@@ -42,6 +42,18 @@ reasons! {
     OwnedByAnother = "OWNED_BY_ANOTHER", FailedPrecondition;
     /// A newer leader of the same controller has already written.
     StaleEpoch = "STALE_EPOCH", FailedPrecondition;
+    /// The lock that the caller names is not held any more, or never was.
+    LockLost = "LOCK_LOST", FailedPrecondition;
+    /// The name belongs to a file or an alias, which this call does not replace.
+    NameTaken = "NAME_TAKEN", AlreadyExists;
+    /// The bytes of an upload are not those of the digest that was named.
+    DigestMismatch = "DIGEST_MISMATCH", DataLoss;
+    /// An upload is over a limit, which is named with its flag.
+    TooLarge = "TOO_LARGE", ResourceExhausted;
+    /// What was sent to be archived is not a tar that may be used.
+    ArchiveRefused = "ARCHIVE_REFUSED", InvalidArgument;
+    /// A file was changed behind the server's back while it was read; read it again.
+    FileChanged = "FILE_CHANGED", Aborted;
     /// The source's URL answers 404.
     SourceNotFound = "SOURCE_NOT_FOUND", NotFound;
     /// The source could not be downloaded after all retries, or answered with a status that is not retried.

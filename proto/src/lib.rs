@@ -15,6 +15,7 @@ mod path;
 #[cfg(feature = "process")]
 pub mod process;
 mod quote;
+mod url;
 
 pub use digest::{Algorithm, Digest, DigestError};
 pub use duration::{DurationError, GoDuration};
@@ -23,6 +24,7 @@ pub use lease::{LeaseName, LeaseNameError};
 pub use owner::{Owner, OwnerError};
 pub use path::{ArtifactDir, ArtifactPath, PathError};
 pub use quote::quoted;
+pub use url::set_hostname;
 
 /// Generated messages, clients and services of `weir.artifact.v1`.
 #[expect(

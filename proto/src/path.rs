@@ -2,6 +2,8 @@
 
 use std::{borrow::Borrow, fmt, str::FromStr};
 
+use crate::{Algorithm, Digest};
+
 /// The folder of one artifact, e.g. `externalartifact/apps/frontend`. Every part is a valid Kubernetes name, so that no
 /// part can be empty, start with a dot, or contain a slash.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -69,6 +71,12 @@ impl ArtifactPath {
     /// The bare file name.
     pub fn file(&self) -> &str {
         &self.file
+    }
+
+    /// The SHA-256 that the name promises for the bytes: `<64 hex digits>.tar.gz`, as built artifacts are called.
+    pub fn named_digest(&self) -> Option<Digest> {
+        let hex = self.file.strip_suffix(".tar.gz")?;
+        format!("{}:{hex}", Algorithm::Sha256).parse().ok()
     }
 
     /// Where the file is served: the advertised address as given, `http://` in front unless it names a scheme.

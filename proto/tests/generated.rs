@@ -4,8 +4,12 @@
 
 use std::{fs, path::Path};
 
-const FILES: [&str; 3] =
-    ["weir/artifact/v1/artifact.proto", "weir/artifact/v1/storage.proto", "weir/artifact/v1/builder.proto"];
+const FILES: [&str; 4] = [
+    "weir/artifact/v1/artifact.proto",
+    "weir/artifact/v1/files.proto",
+    "weir/artifact/v1/storage.proto",
+    "weir/artifact/v1/builder.proto",
+];
 
 #[test]
 fn committed_code_is_what_the_proto_files_give() {

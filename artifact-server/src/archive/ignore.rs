@@ -3,7 +3,16 @@
 //! The rules are gitignore patterns without a slash inside, so each names a path component at any depth and all that lies beneath it.
 //! Paths count from the artifact's root: an artifact *named* like a rule is not affected.
 
-use crate::tree::{Entry, Node, Tree, TreePath};
+use crate::tree::{
+    Entry, Node, Tree, TreePath,
+    ignore::{Rules, RulesError},
+};
+
+/// The name of files with rules in a tree.
+const FILE: &[u8] = b".sourceignore";
+
+/// The largest such file that is read, in bytes.
+const MAX_FILE: u64 = 1024 * 1024;
 
 /// Rules with a trailing slash: directories with these names; a file of that name stays.
 const DIRECTORIES: &[&[u8]] = &[b".git", b".github", b".circleci"];
@@ -55,6 +64,73 @@ pub fn apply_default(tree: &Tree) -> Filtered {
         }
     }
     Filtered { kept: Tree::from_ordered(kept), dropped }
+}
+
+/// Applies rules. Directories that lead to something that is taken back stay, with nothing else in them. `cancelled` is asked before each
+/// entry; then the rest is kept.
+pub fn apply(tree: &Tree, rules: &Rules, cancelled: &dyn Fn() -> bool) -> Filtered {
+    let entries = tree.entries();
+    let mut stays = vec![true; entries.len()];
+    let mut dropped = Vec::new();
+    // The directories that the entry lies in, from the root on.
+    let mut above: Vec<usize> = Vec::new();
+    for (at, Entry { path, node }) in entries.iter().enumerate() {
+        if cancelled() {
+            break;
+        }
+        while above.last().is_some_and(|&outer| !path.is_within(&entries[outer].path)) {
+            above.pop();
+        }
+        stays[at] = !rules.ignore(path, *node == Node::Directory);
+        match (stays[at], node) {
+            (true, _) => above.iter().for_each(|&outer| stays[outer] = true),
+            (false, Node::File(_)) => dropped.push(path.clone()),
+            (false, Node::Directory) => {}
+        }
+        if *node == Node::Directory {
+            above.push(at);
+        }
+    }
+    let kept = entries.iter().zip(stays).filter(|(_, stays)| *stays).map(|(entry, _)| entry.clone()).collect();
+    Filtered { kept: Tree::from_ordered(kept), dropped }
+}
+
+/// Adds the rules in a tree's own `.sourceignore` files, each for its directory: the outer ones first, none below `.git`.
+pub fn add_from_tree(rules: &mut Rules, tree: &Tree) -> Result<(), TreeRulesError> {
+    let is_git = |directory: &TreePath| directory.as_bytes().split(|&byte| byte == b'/').any(|part| part == b".git");
+    let mut files: Vec<_> = tree
+        .entries()
+        .iter()
+        .filter_map(|Entry { path, node }| match node {
+            Node::File(file) if path.base() == FILE => Some((path.parent(), path, file)),
+            _ => None,
+        })
+        .collect();
+    files.retain(|(parent, ..)| !parent.as_ref().is_some_and(is_git));
+    // In the archive's order, a directory may stand in front of a file beside it.
+    files.sort_by(|(one, ..), (other, ..)| one.cmp(other));
+    for (parent, path, file) in files {
+        if file.size > MAX_FILE {
+            return Err(TreeRulesError::TooLarge(path.clone()));
+        }
+        let content = file.read().map_err(|error| TreeRulesError::Read(path.clone(), error.to_string()))?;
+        rules.add_file(&content, parent.as_ref()).map_err(|error| TreeRulesError::Rules(path.clone(), error))?;
+    }
+    Ok(())
+}
+
+/// Why the rules in a tree are not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TreeRulesError {
+    /// The file is larger than any that a person writes.
+    #[error("{0} has more than {MAX_FILE} bytes")]
+    TooLarge(TreePath),
+    /// The bytes can not be had.
+    #[error("{0} can not be read: {1}")]
+    Read(TreePath, String),
+    /// Its patterns.
+    #[error("{0}: {1}")]
+    Rules(TreePath, RulesError),
 }
 
 /// Whether the last component of the entry's path falls under a rule.

@@ -50,8 +50,8 @@ pub(super) struct Retention {
     /// sha256, sha384, sha512, blake3 or sha1
     #[arg(long, default_value = "sha256", value_name = "ALGORITHM")]
     pub(super) artifact_digest_algo: String,
-    /// Most bytes that the files of one artifact may take together, before they are compressed
-    #[arg(long, default_value = "1Gi", value_name = "BYTES")]
+    /// Most bytes of one artifact: of its files together before they are compressed, or of a file that is written as it is
+    #[arg(long, alias = "max-artifact-size", default_value = "1Gi", value_name = "BYTES")]
     pub(super) artifact_max_size: Bytes,
 }
 

@@ -43,7 +43,7 @@ pub struct Config {
     pub algorithm: Algorithm,
     /// Where the gRPC services listen.
     pub grpc: GrpcAddress,
-    /// Most bytes that the files of one artifact may take together, before they are compressed.
+    /// Most bytes of one artifact: of its files together before they are compressed, or of a file that is written as it is.
     pub artifact_max_bytes: u64,
     /// When the artifact port is open.
     pub serve: ServeMode,

@@ -65,7 +65,7 @@ fn shortened(path: String) -> String {
     format!("...{}", &path[path.ceil_char_boundary(path.len() - EXAMPLE_BYTES)..])
 }
 
-fn count_files(tree: &Tree) -> u64 {
+pub(super) fn count_files(tree: &Tree) -> u64 {
     tree.entries().iter().filter(|entry| matches!(entry.node, Node::File(_))).count() as u64
 }
 

@@ -22,8 +22,10 @@ mod adoption;
 mod artifact;
 mod contents;
 mod merges;
+mod sent;
 
 pub use contents::ContentMaker;
+pub use sent::{Archived, Ignore};
 
 /// How many artifacts one worker takes at a time. A thread costs as much as a few small artifacts, and their locks are held together.
 pub const BATCH: usize = 32;
@@ -127,12 +129,24 @@ impl Builder {
         })
     }
 
-    /// Waits for a worker, then until nobody else works on these artifacts. In this order: whoever holds artifacts has a worker, so all
-    /// that wait get their turn.
-    pub async fn turn(&self, dirs: Vec<ArtifactDir>) -> Result<Turn, Failure> {
+    /// Waits until nobody else has locked these artifacts, then for a worker, then until nobody else works on them. In this order: whoever
+    /// works has a worker, so all that wait get their turn, and no worker waits for a lock, which may be held for long. `token` is that
+    /// of a lock of the caller's own.
+    pub async fn turn(&self, dirs: Vec<ArtifactDir>, token: Option<&str>) -> Result<Turn, Failure> {
+        let dirs = crate::grpc::ordered(dirs);
+        loop {
+            self.store.unlocked(&dirs, token).await?;
+            let permit = self.worker().await?;
+            if let Some(guards) = self.store.enter(&dirs, token).await? {
+                return Ok(Turn { _permit: permit, _guards: guards });
+            }
+        }
+    }
+
+    /// Waits for a worker.
+    async fn worker(&self) -> Result<OwnedSemaphorePermit, Failure> {
         let permit = Arc::clone(&self.workers).acquire_owned().await;
-        let permit = permit.map_err(|_| crate::grpc::shutting_down())?;
-        Ok(Turn { _permit: permit, _guards: crate::grpc::lock_all(&self.store, dirs).await })
+        permit.map_err(|_| crate::grpc::shutting_down())
     }
 
     /// Makes one artifact. Blocks. The caller holds a [`Turn`] for it. When `cancelled` says so before anything is published, nothing is left.
@@ -180,7 +194,7 @@ mod tests {
         let (builder, job, order) = scene(folder.path());
         assert!(builder.make(&job, &order, &|| false).unwrap().unchanged);
         let first = builder.store.lock(&dir()).await;
-        let mut turn = Box::pin(builder.turn(vec![dir()]));
+        let mut turn = Box::pin(builder.turn(vec![dir()], None));
         assert!((&mut turn).now_or_never().is_none(), "it waits");
         builder.store.epochs().admit(&at(2)).unwrap();
         drop(first);

@@ -14,7 +14,7 @@ use weir_proto::{
 };
 
 use super::{
-    call::{Answers, Server, blocking},
+    call::{self, Answers, Server, blocking},
     convert, deadline,
     order::{self, Header},
 };
@@ -106,21 +106,24 @@ impl Call {
             Some(build_request::Message::Header(header)) => header,
             _ => return Err(convert::invalid("header", "the first message must be the header").into()),
         };
-        let caller = convert::caller(header.caller.take())?;
+        let caller = header.caller.take();
+        let token = call::token(caller.as_ref());
+        let caller = convert::caller(caller)?;
         let header = order::header(header, &self.server.defaults)?;
         let caller = self.server.admit_caller(caller).await?;
         let fetched = self.builder.fetch(&header.sources).await?;
         self.answer(build_response::Message::Sources(summaries(&header, &fetched))).await;
         let job = Arc::new(job(&caller, &header, &fetched));
         drop(fetched);
-        self.artifacts(messages, &caller, &Arc::new(header), &job).await
+        let header = Arc::new(header);
+        self.artifacts(messages, (&caller, token.as_deref()), &header, &job).await
     }
 
     /// Takes orders as they come and has them worked on in batches. Answers go out as workers finish.
     async fn artifacts(
         &self,
         messages: Streaming<v1::BuildRequest>,
-        caller: &Caller,
+        (caller, token): (&Caller, Option<&str>),
         header: &Arc<Header>,
         job: &Arc<Job>,
     ) -> Result<(), Status> {
@@ -141,7 +144,7 @@ impl Call {
                 // The client left.
                 return Ok(());
             }
-            let turn = self.builder.turn(dirs).await?;
+            let turn = self.builder.turn(dirs, token).await?;
             let worker = Worker { call: self.part(), header: Arc::clone(header), job: Arc::clone(job) };
             running.spawn_blocking(move || {
                 orders.into_iter().for_each(|order| worker.work(order));

@@ -1,18 +1,24 @@
 //! What all calls share: work that blocks, fencing, and the end of the server.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use weir_proto::{ArtifactDir, Failure, Reason, v1};
 
-use super::convert::{self, Defaults};
+use super::{
+    convert::{self, Defaults},
+    deadline,
+};
 use crate::{
     metrics::Metrics,
     serving::Serving,
     storage::{Caller, DirGuard, Store},
 };
+
+/// How much earlier than the caller its deadline is over here.
+const MOMENT: Duration = Duration::from_millis(10);
 
 /// What the services work on.
 pub struct Server {
@@ -22,6 +28,8 @@ pub struct Server {
     pub serving: Arc<Serving>,
     /// What the flags say.
     pub defaults: Defaults,
+    /// Most bytes of a file that is written, and of the files of an archive together.
+    pub max_bytes: u64,
     /// Figures.
     pub metrics: Arc<Metrics>,
     /// Cancelled when the server is told to end. Calls go on for a moment, but nothing new is begun.
@@ -44,6 +52,26 @@ impl Server {
         }
         let store = Arc::clone(&self.store);
         blocking(move || store.epochs().admit(&caller).map(|()| caller)).await
+    }
+
+    /// Ends a call with `SHUTTING_DOWN` when the server ends, and with `DEADLINE_EXCEEDED` when the caller's deadline is over. What is not done by
+    /// then is dropped.
+    pub(super) async fn within<T>(
+        &self,
+        timeout: Option<Duration>,
+        work: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Status> {
+        // A moment before the gRPC library, which would say that the call was cancelled.
+        let timeout = timeout.map(|timeout| timeout.saturating_sub(MOMENT));
+        if timeout == Some(Duration::ZERO) {
+            return Err(deadline::passed());
+        }
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(shutting_down().into()),
+            status = deadline::over(timeout) => Err(status),
+            result = work => result,
+        }
     }
 
     /// Ends a stream with `SHUTTING_DOWN` when the server ends.
@@ -82,13 +110,29 @@ where
     }
 }
 
-/// Locks several artifacts. Always in the order of their names, so that two calls never wait for each other.
-pub(crate) async fn lock_all(store: &Store, mut dirs: Vec<ArtifactDir>) -> Vec<DirGuard> {
+/// Artifacts in the order in which turns are taken, each once, so that two calls never wait for each other.
+pub(crate) fn ordered(mut dirs: Vec<ArtifactDir>) -> Vec<ArtifactDir> {
     dirs.sort();
     dirs.dedup();
-    let mut guards = Vec::with_capacity(dirs.len());
-    for dir in &dirs {
-        guards.push(store.lock(dir).await);
+    dirs
+}
+
+/// Takes the turns of several artifacts, once none of them is locked by another. `token` is that of a lock of the caller's own.
+pub(super) async fn enter(
+    store: &Store,
+    dirs: Vec<ArtifactDir>,
+    token: Option<&str>,
+) -> Result<Vec<DirGuard>, Failure> {
+    let dirs = ordered(dirs);
+    loop {
+        store.unlocked(&dirs, token).await?;
+        if let Some(guards) = store.enter(&dirs, token).await? {
+            return Ok(guards);
+        }
     }
-    guards
+}
+
+/// The token of the caller's lock, if it names one.
+pub(super) fn token(caller: Option<&v1::Caller>) -> Option<String> {
+    caller.map(|caller| caller.lock.clone()).filter(|token| !token.is_empty())
 }

@@ -1,6 +1,6 @@
 //! Messages of the contract to checked values, and back. Pure. Every error names the field.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use weir_proto::{Algorithm, ArtifactDir, ArtifactPath, Digest, DigestError, Failure, Owner, Reason, v1};
 
@@ -8,6 +8,15 @@ use crate::{
     args::Config,
     storage::{Caller, Listed, Record, Verdict},
 };
+
+/// Longest revision, in bytes.
+const MAX_REVISION: usize = 1024;
+
+/// Permission bits of a stored file.
+const DEFAULT_MODE: u32 = 0o600;
+
+/// More algorithms than there are.
+const MAX_ALGORITHMS: usize = 16;
 
 /// What the server's own flags say; fills what a caller left out.
 #[derive(Clone, Debug)]
@@ -75,6 +84,41 @@ pub fn optional_owner(field: &str, text: &str) -> Result<(), Failure> {
 /// Reads the path of a file.
 pub fn path(field: &str, text: &str) -> Result<ArtifactPath, Failure> {
     text.parse().map_err(|error: weir_proto::PathError| invalid(field, error.to_string()))
+}
+
+/// Reads the name of a file of an artifact.
+pub fn file(field: &str, dir: &ArtifactDir, name: &str) -> Result<ArtifactPath, Failure> {
+    dir.file(name).map_err(|error| invalid(field, error.to_string()))
+}
+
+/// Reads a revision that a caller chooses; `None` when empty.
+pub fn chosen_revision(field: &str, text: String) -> Result<Option<String>, Failure> {
+    if text.len() > MAX_REVISION || text.chars().any(char::is_control) {
+        let message = format!("a revision has no control characters, and {MAX_REVISION} bytes at most");
+        return Err(invalid(field, message));
+    }
+    Ok(Some(text).filter(|text| !text.is_empty()))
+}
+
+/// Reads permission bits; `None` for those that a file has anyway.
+pub fn mode(field: &str, mode: Option<u32>) -> Result<Option<u32>, Failure> {
+    match mode {
+        Some(bits) if bits > 0o777 => Err(invalid(field, format!("{bits:o} is more than 777: only permission bits"))),
+        other => Ok(other.filter(|&bits| bits != DEFAULT_MODE)),
+    }
+}
+
+/// Reads a list of algorithms.
+pub fn algorithms(field: &str, names: &[String]) -> Result<Vec<Algorithm>, Failure> {
+    let read = |name: &String| {
+        name.parse().map_err(|error: DigestError| Failure::field(digest_reason(&error), field, error.to_string()))
+    };
+    names.iter().take(MAX_ALGORITHMS).map(read).collect()
+}
+
+/// Reads a digest that may be left out.
+pub fn optional_digest(field: &str, text: &str) -> Result<Option<Digest>, Failure> {
+    if text.is_empty() { Ok(None) } else { digest(field, text).map(Some) }
 }
 
 /// Reads a digest.
@@ -181,7 +225,23 @@ pub fn artifact(path: &ArtifactPath, record: &Record, advertised: &str) -> v1::A
 
 /// A stored file with what is recorded of it, its URL under the server's own address.
 pub fn stored_file(listed: Listed, defaults: &Defaults) -> v1::StoredFile {
-    let Listed { path, size, record } = listed;
+    let Listed { path, size, record, target } = listed;
+    if let (Some((target, found)), Some(alias)) = (target, &record) {
+        let named = |record: Arc<Record>| artifact(&path, &record, &defaults.advertised_address);
+        let absent = || v1::Artifact {
+            path: path.to_string(),
+            url: path.url(&defaults.advertised_address),
+            ..v1::Artifact::default()
+        };
+        return v1::StoredFile {
+            artifact: Some(found.map_or_else(absent, named)),
+            owner: alias.owner.clone(),
+            content_digest: String::new(),
+            sequence: alias.sequence,
+            mode: DEFAULT_MODE,
+            alias_of: target.to_string(),
+        };
+    }
     let Some(record) = record else {
         let size = i64::try_from(size).unwrap_or(i64::MAX);
         let artifact = v1::Artifact { path: path.to_string(), size, ..v1::Artifact::default() };
@@ -192,6 +252,8 @@ pub fn stored_file(listed: Listed, defaults: &Defaults) -> v1::StoredFile {
         owner: record.owner.clone(),
         content_digest: record.content_digest.clone().unwrap_or_default(),
         sequence: record.sequence,
+        mode: record.mode.unwrap_or(DEFAULT_MODE),
+        alias_of: String::new(),
     }
 }
 
@@ -220,7 +282,7 @@ mod tests {
 
     #[test]
     fn errors_name_their_field() {
-        let caller_of = |owner: &str| Some(v1::Caller { owner: owner.into(), epoch: 3, lease: String::new() });
+        let caller_of = |owner: &str| Some(v1::Caller { owner: owner.into(), epoch: 3, ..v1::Caller::default() });
         let leased = |lease: &str| Some(v1::Caller { lease: lease.into(), ..caller_of("source-watcher/1").unwrap() });
         let named = |name: &str| Some(v1::ArtifactRef { kind: "K".into(), namespace: "n".into(), name: name.into() });
         let with = |change: fn(&mut v1::Settings)| {

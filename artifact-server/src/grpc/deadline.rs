@@ -33,6 +33,11 @@ pub(super) async fn over(timeout: Option<Duration>) -> Status {
         Some(timeout) => tokio::time::sleep(timeout).await,
         None => std::future::pending().await,
     }
+    passed()
+}
+
+/// The error that ends a call in time.
+pub(super) fn passed() -> Status {
     Status::deadline_exceeded("the caller's deadline is over")
 }
 

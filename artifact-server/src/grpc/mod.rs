@@ -15,17 +15,21 @@ mod builder;
 mod call;
 pub mod convert;
 mod deadline;
+mod files;
 mod health;
 mod listener;
+mod lock;
+mod names;
 mod order;
 mod storage;
 #[cfg(test)]
 mod turn_tests;
+mod upload;
 mod watch;
 
 pub use builder::BuilderService;
 pub use call::Server;
-pub(crate) use call::{lock_all, shutting_down};
+pub(crate) use call::{blocking, ordered, shutting_down};
 pub use listener::{Listener, ListenerError, SocketFile};
 pub use storage::StorageService;
 
@@ -37,7 +41,7 @@ const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from
 
 /// All services: storage, builder, health, and reflection in both versions.
 pub fn services(storage: StorageService, builder: BuilderService) -> Result<Router, tonic_reflection::server::Error> {
-    let health = HealthServer::new(health::HealthService(storage.0.stop.clone()));
+    let health = HealthServer::new(health::HealthService(storage.server.stop.clone()));
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTOR)

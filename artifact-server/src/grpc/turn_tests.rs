@@ -14,8 +14,10 @@ use weir_proto::{
 use super::{Server, StorageService, convert::Defaults};
 use crate::{
     args::ServeMode,
+    build::{self, Builder},
     metrics::Metrics,
     serving::Serving,
+    source::{CacheSettings, SourceCache},
     storage::{Caller, Memory, Put, Store},
 };
 
@@ -39,7 +41,14 @@ fn server() -> Arc<Server> {
         retention_records: 0,
     };
     let (serving, metrics, stop) = (Arc::new(serving), Metrics::new(Vec::new), CancellationToken::new());
-    Arc::new(Server { store, serving, defaults, metrics, stop })
+    Arc::new(Server { store, serving, defaults, max_bytes: 1 << 20, metrics, stop })
+}
+
+fn service(server: &Arc<Server>, folder: &std::path::Path) -> StorageService {
+    let sources = SourceCache::new(CacheSettings::new(folder, 1 << 20)).unwrap();
+    let settings = build::Settings { width: 1, max_bytes: 1 << 20 };
+    let builder = Arc::new(Builder::new(server.store.clone(), sources, settings));
+    StorageService { server: Arc::clone(server), builder }
 }
 
 /// Starts a call while somebody else has the artifact, lets a newer leader in, and gives the artifact free.
@@ -57,15 +66,16 @@ async fn overtaken<T: Debug>(
 
 #[tokio::test]
 async fn a_former_leader_fails_when_its_turn_comes() {
-    let caller = || Some(v1::Caller { owner: "source-watcher/1".into(), epoch: 1, lease: String::new() });
+    let caller = || Some(v1::Caller { owner: "source-watcher/1".into(), epoch: 1, ..v1::Caller::default() });
     let artifact =
         || Some(v1::ArtifactRef { kind: "ExternalArtifact".into(), namespace: "apps".into(), name: "front".into() });
+    let folder = tempfile::tempdir().unwrap();
     for call in ["Remove", "RemoveAll", "GarbageCollect"] {
         let server = server();
         let put =
             Put { dir: dir(), caller: at(1), algorithm: Algorithm::Sha256, content_digest: None, take_over: false };
         let (path, _): (ArtifactPath, _) = server.store.put(&put, &mut |out| out.write_all(b"bytes")).unwrap();
-        let service = StorageService(Arc::clone(&server));
+        let service = service(&server, folder.path());
         let outcome = match call {
             "Remove" => {
                 let request = v1::RemoveRequest { caller: caller(), path: path.to_string() };
@@ -78,8 +88,13 @@ async fn a_former_leader_fails_when_its_turn_comes() {
             _ => {
                 let zero = Some(prost_types::Duration::default());
                 let artifacts = vec![v1::Collectable { artifact: artifact(), current_path: String::new() }];
-                let request =
-                    v1::GarbageCollectRequest { caller: caller(), artifacts, ttl: zero, records: 0, grace: zero };
+                let request = v1::GarbageCollectRequest {
+                    caller: caller(),
+                    artifacts,
+                    ttl: zero,
+                    grace: zero,
+                    ..v1::GarbageCollectRequest::default()
+                };
                 overtaken(&server, service.garbage_collect(Request::new(request))).await
             }
         };

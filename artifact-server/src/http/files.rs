@@ -99,6 +99,8 @@ impl Files {
         let Some(path) = path.strip_prefix('/').and_then(|path| path.parse::<ArtifactPath>().ok()) else {
             return not_found();
         };
+        // An alias may be pointed elsewhere while this goes on: the answer is about one file.
+        let path = self.store.target(&path);
         match timeout(self.patience.verifying, self.open(&path, head, headers)).await {
             Ok(Ok(Some(ready))) => self.send(ready, head),
             Ok(Ok(None)) => not_found(),
@@ -161,8 +163,8 @@ impl Files {
             };
             let answer = conditions::weigh(&headers, head, &facts(&opened));
             let first = match &answer {
-                Answer::Whole if !head && opened.size > 0 => Some(piece(&opened, 0..opened.size)),
-                Answer::Part(range) => Some(piece(&opened, range.clone())),
+                Answer::Whole if !head && opened.size > 0 => Some(opened.piece(0..opened.size, PIECE)),
+                Answer::Part(range) => Some(opened.piece(range.clone(), PIECE)),
                 _ => None,
             };
             Ok(Looked::Good(first.transpose().map(|first| Ready { path, opened, answer, first })))
@@ -174,7 +176,7 @@ impl Files {
 
     fn send(&self, ready: Ready, head: bool) -> Response {
         let Ready { path, opened, answer, first } = ready;
-        let facts = facts(&opened);
+        let (facts, kind) = (facts(&opened), content_type(&path));
         let range = match &answer {
             Answer::Part(range) => range.clone(),
             _ => 0..opened.size,
@@ -188,6 +190,11 @@ impl Files {
         };
         *response.status_mut() = answer.status();
         describe(response.headers_mut(), &answer, &facts, &range, head);
+        if let Some(value) = response.headers_mut().get_mut(header::CONTENT_TYPE) {
+            *value = HeaderValue::from_static(kind);
+        }
+        // A file that a caller named can be anything.
+        response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         response
     }
 
@@ -205,7 +212,7 @@ impl Files {
                 if at >= end {
                     return Ok(None);
                 }
-                let read = tokio::task::spawn_blocking(move || piece(&opened, at..end)).await;
+                let read = tokio::task::spawn_blocking(move || opened.piece(at..end, PIECE)).await;
                 let bytes = read.map_err(io::Error::other)?.inspect_err(|error| {
                     tracing::warn!(%path, %error, "a download breaks off");
                     store.doubt(&path);
@@ -221,6 +228,12 @@ impl Files {
 fn facts(opened: &Opened) -> Facts {
     let Opened { digest, size, stored_at, .. } = opened;
     Facts { etag: format!("\"{digest}\""), modified: conditions::whole_seconds(*stored_at), size: *size }
+}
+
+/// What a file is called to consumers. Nothing here is a page for browsers, whatever its name.
+fn content_type(path: &ArtifactPath) -> &'static str {
+    let is_gzip = path.file().ends_with(".gz") || path.file().ends_with(".tgz");
+    if is_gzip { "application/gzip" } else { "application/octet-stream" }
 }
 
 /// The headers that go with an answer.
@@ -240,7 +253,7 @@ fn describe(headers: &mut HeaderMap, answer: &Answer, facts: &Facts, range: &Ran
         put(header::CONTENT_RANGE, format!("bytes {}-{}/{}", range.start, range.end - 1, facts.size));
     }
     if matches!(answer, Answer::Whole | Answer::Part(_)) {
-        put(header::CONTENT_TYPE, "application/gzip".to_owned());
+        put(header::CONTENT_TYPE, "application/octet-stream".to_owned());
         // Known before the body is: an answer that breaks off is seen as broken.
         let length = if head { facts.size } else { range.end - range.start };
         put(header::CONTENT_LENGTH, length.to_string());
@@ -253,17 +266,6 @@ fn whole(
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + Sync + 'static {
     use futures::StreamExt;
     stream::iter([Ok(first)]).chain(rest)
-}
-
-/// Reads the start of a range, a piece at most. Blocks. Fails when the file has been touched since it was verified.
-fn piece(opened: &Opened, range: Range<u64>) -> io::Result<Bytes> {
-    let length = usize::try_from((range.end - range.start).min(PIECE)).map_err(io::Error::other)?;
-    let mut bytes = vec![0; length];
-    opened.body.read_exact_at(&mut bytes, range.start)?;
-    if opened.body.stamp()? != opened.stamp {
-        return Err(io::Error::other("the file was changed while it was read"));
-    }
-    Ok(bytes.into())
 }
 
 #[cfg(test)]

@@ -33,17 +33,39 @@ pub(super) struct Rules {
     pub(super) skips_links: bool,
     /// Most bytes that the sizes of all entries may add up to.
     pub(super) sizes: u64,
+    /// Most bytes that all files may take together, hard links included.
+    pub(super) files: u64,
+    /// Whether the tar may come as it is. Else it has to be compressed.
+    pub(super) plain: bool,
+    /// The flag that bounds its bytes.
+    pub(super) size_flag: &'static str,
 }
 
 impl Rules {
     /// For sources.
     pub(super) fn source(limits: Limits) -> Self {
-        Self { limits, skips_links: true, sizes: u64::MAX }
+        Self {
+            limits,
+            skips_links: true,
+            sizes: u64::MAX,
+            files: limits.uncompressed_bytes,
+            plain: false,
+            size_flag: "--source-max-size",
+        }
     }
 
     /// For tarballs that lie in a source.
     pub(super) fn archive(limits: Limits) -> Self {
-        Self { limits, skips_links: false, sizes: MAX_ARCHIVE }
+        Self { skips_links: false, sizes: MAX_ARCHIVE, ..Self::source(limits) }
+    }
+
+    /// For tars that a caller sends, whose files may take so many bytes together.
+    pub(super) fn sent(limits: Limits, max_bytes: u64) -> Self {
+        // The headers of the entries come on top: 2 KiB for each, which is more than they take but for the longest names.
+        let uncompressed_bytes = max_bytes.saturating_add(limits.entries.saturating_mul(2048));
+        let limits = Limits { uncompressed_bytes, ..limits };
+        let size_flag = "--artifact-max-size";
+        Self { plain: true, sizes: max_bytes, files: max_bytes, size_flag, ..Self::source(limits) }
     }
 }
 

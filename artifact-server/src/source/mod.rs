@@ -26,6 +26,7 @@ mod pace;
 mod pax;
 mod retry;
 mod roots;
+mod sent;
 mod shelf;
 mod spool;
 mod unpack;
@@ -37,6 +38,7 @@ pub use limits::{Limits, MAX_ARCHIVE, MAX_DEPTH};
 pub use pace::Pace;
 pub use retry::Waits;
 pub use roots::Roots;
+pub use sent::{Receiving, Sent};
 
 /// What to fetch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

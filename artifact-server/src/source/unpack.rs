@@ -23,10 +23,13 @@ use crate::{
     tree::{Content, Entry, File, Node, Tree, TreePath},
 };
 
+/// How gzip begins. No tar does: its first bytes are those of a name, which may not hold these.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
 /// Bytes decoded at once.
 const BUFFER: usize = 128 * 1024;
 
-/// Reads a gzip-compressed tar from `input` into a spool in `folder`. What lies behind the end marker of the tar is not read, as
+/// Reads a tar, which the rules may want gzip-compressed, from `input` into a spool in `folder`. What lies behind the end marker of the tar is not read, as
 /// in Flux. The caller must not hand the source out before it has checked the digest of the input.
 pub(super) fn unpack(
     mut input: impl BufRead,
@@ -35,11 +38,15 @@ pub(super) fn unpack(
     charge: Charge,
 ) -> Result<Source, SourceError> {
     let limits = &rules.limits;
-    if input.fill_buf().map_err(|error| stream_error(error.into(), b""))?.is_empty() {
-        return Err(SourceError::Refused("requires gzip-compressed body: EOF".to_owned()));
-    }
-    let gunzip = Gunzip { decoder: MultiGzDecoder::new(input), decoded: 0, max: limits.uncompressed_bytes };
-    let mut members = Members::new(BufReader::with_capacity(BUFFER, gunzip));
+    let start = input.fill_buf().map_err(|error| stream_error(error.into(), b""))?;
+    let plain = match start {
+        [] if rules.plain => return Err(SourceError::Refused("there is no tar: the stream has no bytes".to_owned())),
+        [] => return Err(SourceError::Refused("requires gzip-compressed body: EOF".to_owned())),
+        start => rules.plain && !start.starts_with(&GZIP),
+    };
+    let decoder = if plain { Decoder::Plain(input) } else { Decoder::Gzip(Box::new(MultiGzDecoder::new(input))) };
+    let decoded = Decoded { decoder, decoded: 0, max: limits.uncompressed_bytes, flag: rules.size_flag };
+    let mut members = Members::new(BufReader::with_capacity(BUFFER, decoded));
     let (spool, writer) = Writer::create(folder, charge).map_err(|error| SourceError::storage(&error))?;
     let mut index = Index {
         spool,
@@ -123,18 +130,21 @@ impl Index<'_> {
             return Ok(());
         }
         let name = quoted(&member.name);
+        if self.rules.plain {
+            let flag = self.rules.size_flag;
+            return Err(SourceError::TooLarge(format!("takes the files over {most} bytes; raise {flag}")));
+        }
         Err(SourceError::Refused(format!("tar {name} is bigger than max archive size of {most} bytes")))
     }
 
     /// Counts the size of a file. A hard link counts as the file that it names: it takes no room here, but it does in every artifact.
     fn count(&mut self, size: u64) -> Result<(), SourceError> {
         self.bytes = self.bytes.saturating_add(size);
-        let max = self.rules.limits.uncompressed_bytes;
+        let (max, flag) = (self.rules.files, self.rules.size_flag);
         if self.bytes <= max {
             return Ok(());
         }
-        let text =
-            format!("takes the files of the source over {max} bytes, hard links included; raise --source-max-size");
+        let text = format!("takes the files of the source over {max} bytes, hard links included; raise {flag}");
         Err(SourceError::TooLarge(text))
     }
 
@@ -258,26 +268,34 @@ fn not_gzip(error: io::Error) -> io::Error {
     io::Error::other(SourceError::Refused(format!("requires gzip-compressed body: {cause}")))
 }
 
-/// Decompresses all members of a gzip stream, up to a limit.
-struct Gunzip<R> {
-    decoder: MultiGzDecoder<R>,
-    decoded: u64,
-    max: u64,
+/// All members of a gzip stream, or what is not compressed.
+enum Decoder<R> {
+    Gzip(Box<MultiGzDecoder<R>>),
+    Plain(R),
 }
 
-impl<R: BufRead> Read for Gunzip<R> {
+/// Decompresses, up to a limit.
+struct Decoded<R> {
+    decoder: Decoder<R>,
+    decoded: u64,
+    max: u64,
+    flag: &'static str,
+}
+
+impl<R: BufRead> Read for Decoded<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = match self.decoder.read(buffer) {
-            Err(error) if self.decoded == 0 && self.decoder.header().is_none() => {
-                return Err(not_gzip(error));
-            }
-            other => other?,
+        let length = match &mut self.decoder {
+            Decoder::Plain(reader) => reader.read(buffer)?,
+            Decoder::Gzip(decoder) => match decoder.read(buffer) {
+                Err(error) if self.decoded == 0 && decoder.header().is_none() => return Err(not_gzip(error)),
+                other => other?,
+            },
         };
         self.decoded += length as u64;
         if self.decoded > self.max {
             return Err(io::Error::other(SourceError::TooLarge(format!(
-                "takes the tarball over {} bytes when unpacked; raise --source-max-size",
-                self.max
+                "takes the tarball over {} bytes when unpacked; raise {}",
+                self.max, self.flag
             ))));
         }
         Ok(length)

@@ -28,6 +28,10 @@ const CASES: &[(&str, Case)] = &[
     ("records are replaced and durable", records_are_durable),
     ("the stamp holds until the bytes move", stamps_hold),
     ("one of many concurrent puts of one key wins whole", concurrent_puts_of_one_key),
+    ("an object takes the place of another, with its record", replacing),
+    ("what is open stays readable when it is replaced", open_survives_replacement),
+    ("of many concurrent replacements one stays whole", concurrent_replacements),
+    ("where an object lies", locating),
     ("puts and deletes in one artifact do not disturb each other", concurrent_puts_and_deletes),
     ("clearing one artifact", clearing),
     ("sweeping spares what is published", sweeping),
@@ -57,6 +61,8 @@ pub(super) fn record(owner: &str, bytes: &[u8]) -> Record {
         digest,
         content_digest: None,
         revision: None,
+        mode: None,
+        alias: None,
         size: bytes.len() as u64,
         stored_at: Timestamp::from_second(1_700_000_000).unwrap(),
         sequence: 1,
@@ -68,6 +74,12 @@ pub(super) fn put(storage: &dyn Storage, path: &ArtifactPath, owner: &str, bytes
     let mut stage = storage.stage(path.dir()).unwrap();
     stage.write_all(bytes).unwrap();
     stage.publish(path, &record(owner, bytes)).unwrap()
+}
+
+pub(super) fn replace(storage: &dyn Storage, path: &ArtifactPath, owner: &str, bytes: &[u8]) -> Stamp {
+    let mut stage = storage.stage(path.dir()).unwrap();
+    stage.write_all(bytes).unwrap();
+    stage.replace(path, &record(owner, bytes)).unwrap()
 }
 
 pub(super) fn read(storage: &dyn Storage, path: &ArtifactPath) -> Option<Vec<u8>> {
@@ -283,6 +295,73 @@ fn concurrent_puts_of_one_key(backend: &dyn Backend) {
     let record = storage.record(&path).unwrap().unwrap();
     assert_eq!(&record.owner, winners[0], "the record is the winner's");
     assert_eq!(storage.sweep().unwrap(), Swept::default());
+}
+
+fn replacing(backend: &dyn Backend) {
+    let (path, other) = (path("front", "a.yaml"), path("front", "b.yaml"));
+    let stamp = {
+        let storage = backend.open();
+        put(&*storage, &path, "c/1", b"first");
+        let before = storage.head(&path).unwrap().unwrap().stamp;
+        let stamp = replace(&*storage, &path, "c/2", b"second, longer");
+        assert_ne!(stamp, before);
+        replace(&*storage, &other, "c/3", b"the key was free");
+        stamp
+    };
+    let storage = backend.open();
+    assert_eq!(storage.sweep().unwrap(), Swept::default());
+    assert_eq!(read(&*storage, &path).unwrap(), b"second, longer");
+    assert_eq!(storage.head(&path).unwrap().unwrap().stamp, stamp);
+    let kept = storage.record(&path).unwrap().unwrap();
+    assert_eq!(Record { stamp: Stamp::new(""), ..kept }, record("c/2", b"second, longer"));
+    assert_eq!(read(&*storage, &other).unwrap(), b"the key was free");
+    assert_eq!(paths(&*storage, &Prefix::all()), [path.to_string(), other.to_string()]);
+    assert!(storage.delete(&path).unwrap() && storage.delete(&other).unwrap());
+    assert_eq!(storage.sweep().unwrap(), Swept::default(), "the records went with the objects");
+}
+
+fn open_survives_replacement(backend: &dyn Backend) {
+    let storage = backend.open();
+    let path = path("front", "a.yaml");
+    put(&*storage, &path, "c/1", b"0123456789");
+    let object = storage.open(&path).unwrap().unwrap();
+    replace(&*storage, &path, "c/1", b"abc");
+    let mut buffer = [0; 5];
+    object.body.read_exact_at(&mut buffer, 5).unwrap();
+    assert_eq!(&buffer, b"56789");
+    assert_eq!(object.body.stamp().unwrap(), object.head.stamp, "its bytes are what they were");
+    assert_eq!(read(&*storage, &path).unwrap(), b"abc");
+}
+
+fn concurrent_replacements(backend: &dyn Backend) {
+    let storage = backend.open();
+    let (storage, path) = (&*storage, path("front", "a.yaml"));
+    let start = Barrier::new(8);
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            let (start, path) = (&start, &path);
+            scope.spawn(move || {
+                start.wait();
+                for round in 0..5 {
+                    let owner = format!("c/{number}-{round}");
+                    replace(storage, path, &owner, owner.as_bytes());
+                    assert!(storage.open(path).unwrap().is_some(), "there is always one");
+                }
+            });
+        }
+    });
+    let record = storage.record(&path).unwrap().unwrap();
+    assert_eq!(record.owner.as_bytes(), read(storage, &path).unwrap(), "bytes and record are of one");
+    assert_eq!(storage.sweep().unwrap(), Swept::default());
+}
+
+fn locating(backend: &dyn Backend) {
+    let storage = backend.open();
+    let path = path("front", "a.tar.gz");
+    let absent = storage.locate(&path).unwrap();
+    assert_eq!(absent, format!("{}/{path}", storage.location()));
+    put(&*storage, &path, "c/1", b"bytes");
+    assert_eq!(storage.locate(&path).unwrap(), absent);
 }
 
 fn concurrent_puts_and_deletes(backend: &dyn Backend) {

@@ -3,7 +3,7 @@
 use std::{fmt::Display, io};
 
 use rustix::io::Errno;
-use weir_proto::{ArtifactPath, Failure, Reason};
+use weir_proto::{ArtifactPath, Digest, Failure, Reason};
 
 /// Why a storage operation failed. Each message is one line that names the place and says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +47,29 @@ pub enum StorageError {
         /// Who owns it: `<controller>/<object UID>`.
         owner: String,
     },
+    /// The name is not one that this change may take.
+    #[error("{path} is {by}: remove it first, or choose another name")]
+    NameTaken {
+        /// The name.
+        path: ArtifactPath,
+        /// What has it: `an alias`, `a file`.
+        by: &'static str,
+    },
+    /// What came in is not what was announced.
+    #[error("the bytes for {place} have the digest {found}, not {expected}: send them again, or correct the digest")]
+    DigestMismatch {
+        /// The file.
+        place: String,
+        /// The field of the request that announced it.
+        field: &'static str,
+        /// What was announced.
+        expected: Box<Digest>,
+        /// What came.
+        found: Box<Digest>,
+    },
+    /// The caller's lock is none any more.
+    #[error("the lock of this token is not held: its stream has ended, or the server was started again; lock again")]
+    LockLost,
     /// The caller's epoch is over.
     #[error(
         "epoch {epoch} of controller {leadership} is over, epoch {seen} has been seen: another instance leads; if its Lease was \
@@ -108,6 +131,9 @@ impl StorageError {
                 Reason::StorageFailed
             }
             Self::StaleEpoch { .. } => Reason::StaleEpoch,
+            Self::LockLost => Reason::LockLost,
+            Self::NameTaken { .. } => Reason::NameTaken,
+            Self::DigestMismatch { .. } => Reason::DigestMismatch,
             Self::NotFound(_) => Reason::NotFound,
             Self::OwnedByAnother { .. } => Reason::OwnedByAnother,
         }
@@ -116,7 +142,13 @@ impl StorageError {
 
 impl From<StorageError> for Failure {
     fn from(error: StorageError) -> Self {
-        let field = matches!(error, StorageError::StaleEpoch { .. }).then(|| "caller.epoch".to_owned());
+        let field = match &error {
+            StorageError::StaleEpoch { .. } => Some("caller.epoch"),
+            StorageError::LockLost => Some("caller.lock"),
+            StorageError::DigestMismatch { field, .. } => Some(*field),
+            _ => None,
+        };
+        let field = field.map(str::to_owned);
         Self { reason: error.reason(), message: error.to_string(), field }
     }
 }

@@ -96,6 +96,13 @@ impl Stage for Staged {
         state.records.insert(path.clone(), Record { stamp: stamp.clone(), ..record.clone() });
         Ok(Published::Stored(stamp))
     }
+
+    fn replace(self: Box<Self>, path: &ArtifactPath, record: &Record) -> Result<Stamp, StorageError> {
+        let mut state = self.state.lock();
+        let stamp = state.insert(path, Bytes::from(self.bytes));
+        state.records.insert(path.clone(), Record { stamp: stamp.clone(), ..record.clone() });
+        Ok(stamp)
+    }
 }
 
 struct Open {
@@ -120,6 +127,10 @@ impl Body for Open {
 impl Storage for Memory {
     fn location(&self) -> String {
         "memory".to_owned()
+    }
+
+    fn locate(&self, path: &ArtifactPath) -> Result<String, StorageError> {
+        Ok(format!("memory/{path}"))
     }
 
     fn stage(&self, _: &ArtifactDir) -> Result<Box<dyn Stage>, StorageError> {

@@ -36,16 +36,21 @@ pub use prefix::Prefix;
 pub use record::{Record, RecordError, Stamp};
 pub use retention::Retention;
 pub use store::{
-    Adoption, DirGuard, EventKind, Filter, Listed, Looked, Opened, Put, Stats, Store, StoreEvent, Subscription, Verdict,
+    Adoption, Aliased, DirGuard, EventKind, Filter, HeldLock, Incoming, Listed, Looked, Opened, Put, Stats, Store,
+    StoreEvent, Stored, Subscription, Upload, Verdict,
 };
 
 /// A place that keeps objects, each with a record. Calls block; use them from threads that may.
 ///
-/// A key is an [`ArtifactPath`]. Objects never change: they are published once and deleted. Something under a key that the
-/// backend did not make and that is not plain bytes counts as absent.
+/// A key is an [`ArtifactPath`]. Objects never change: they are published once and deleted, or another is put in their place as a whole.
+/// Something under a key that the backend did not make and that is not plain bytes counts as absent.
 pub trait Storage: Send + Sync + 'static {
     /// The root or bucket, for messages.
     fn location(&self) -> String;
+
+    /// Where an object lies or would lie, for people and for programs that share the storage. Fails when what stands in the way could lead
+    /// them elsewhere. Says nothing of whether the object is there.
+    fn locate(&self, path: &ArtifactPath) -> Result<String, StorageError>;
 
     /// Starts an object of this artifact. Nobody sees it before [`Stage::publish`]; dropping it leaves nothing.
     fn stage(&self, dir: &ArtifactDir) -> Result<Box<dyn Stage>, StorageError>;
@@ -91,6 +96,11 @@ pub trait Stage: io::Write + Send {
     /// Makes the bytes and the record durable and visible together, unless the key is taken. `path` lies in the folder that
     /// was staged for. On an error, and when the key is taken, nothing of it is left.
     fn publish(self: Box<Self>, path: &ArtifactPath, record: &Record) -> Result<Published, StorageError>;
+
+    /// Puts the bytes and the record in place of whatever has the key, or under a free key, durably. Whoever looks finds the old object with
+    /// the old record or the new one with the new, also after a crash; those who have the old one open go on reading it. On an error one of
+    /// the two is there.
+    fn replace(self: Box<Self>, path: &ArtifactPath, record: &Record) -> Result<Stamp, StorageError>;
 }
 
 /// What became of an object on its way in.
@@ -133,7 +143,7 @@ pub trait Body: ReadAt {
 pub struct Swept {
     /// Unpublished objects that were removed.
     pub temporary: usize,
-    /// Records without an object that were removed.
+    /// Records without an object that were removed, and those of objects that were about to be replaced and were not.
     pub records: usize,
     /// Lock files and half-written files of source-watcher that were removed.
     pub inherited: usize,

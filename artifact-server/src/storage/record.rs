@@ -36,8 +36,13 @@ pub struct Record {
     pub digest: Digest,
     /// `sha256:<hex>` of the content before it was archived; `None` when the file was not composed here.
     pub content_digest: Option<String>,
-    /// The revision that another program had published the file under before it was adopted; `None` when the content digest names it.
+    /// The revision that the file was stored under, or that another program had published it under before it was adopted; `None` when the
+    /// content digest names it.
     pub revision: Option<String>,
+    /// Permission bits that the file was stored with; `None` for 0600.
+    pub mode: Option<u32>,
+    /// Name of the file of this artifact that this one is an alias of; its own bytes are of no interest then.
+    pub alias: Option<String>,
     /// Length of the bytes as stored.
     pub size: u64,
     /// When the bytes were stored, by the wall clock. For people; nothing is ordered by it alone.
@@ -58,6 +63,10 @@ struct Document {
     content_digest: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     revision: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mode: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    alias: Option<String>,
     size: u64,
     stored_at: String,
     sequence: u64,
@@ -78,6 +87,8 @@ impl Record {
             digest: self.digest.to_string(),
             content_digest: self.content_digest.clone(),
             revision: self.revision.clone(),
+            mode: self.mode,
+            alias: self.alias.clone(),
             size: self.size,
             stored_at: self.stored_at.to_string(),
             sequence: self.sequence,
@@ -97,6 +108,8 @@ impl Record {
             digest: document.digest.parse().map_err(|error| RecordError(format!("digest: {error}")))?,
             content_digest: document.content_digest,
             revision: document.revision,
+            mode: document.mode,
+            alias: document.alias,
             size: document.size,
             stored_at: document.stored_at.parse().map_err(|error| RecordError(format!("storedAt: {error}")))?,
             sequence: document.sequence,
@@ -116,6 +129,8 @@ mod tests {
             digest: format!("sha256:{}", "ab".repeat(32)).parse().unwrap(),
             content_digest: Some(format!("sha256:{}", "cd".repeat(32))),
             revision: Some("latest@sha256:ab".into()),
+            mode: Some(0o644),
+            alias: Some("1.tar.gz".into()),
             size: 7,
             stored_at: "2026-11-20T10:11:12.123456789Z".parse().unwrap(),
             sequence: 42,

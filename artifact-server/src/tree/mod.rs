@@ -14,6 +14,7 @@ pub mod captures;
 pub mod compose;
 pub mod digest;
 mod glob;
+pub mod ignore;
 mod path;
 pub mod yaml;
 

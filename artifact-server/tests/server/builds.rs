@@ -128,8 +128,14 @@ async fn an_artifact_is_built_once_and_again_when_its_content_changes() {
     let zero = Some(prost_types::Duration { seconds: 0, nanos: 0 });
     let artifacts = vec![Collectable { artifact: Some(reference), current_path: two.path.clone() }];
     let collect = |records, grace| {
-        let request =
-            GarbageCollectRequest { caller: caller(), artifacts: artifacts.clone(), ttl: zero, records, grace };
+        let request = GarbageCollectRequest {
+            caller: caller(),
+            artifacts: artifacts.clone(),
+            ttl: zero,
+            records,
+            grace,
+            limit: 0,
+        };
         let mut storage = server.storage();
         async move { storage.garbage_collect(request).await.unwrap().into_inner().removed }
     };
@@ -339,7 +345,7 @@ async fn a_build_of_a_former_leader_fails_however_far_it_is() {
     let (place, sources) = (Place::new(), Sources::start().await);
     let server = place.start(&[]).await;
     let call = large_build(&server, &place, &sources, 5, None).await;
-    let leader = Some(Caller { owner: "source-watcher/2".into(), epoch: 1, lease: String::new() });
+    let leader = Some(Caller { owner: "source-watcher/2".into(), epoch: 1, ..Caller::default() });
     server.storage().set_serving(SetServingRequest { caller: leader, on: true }).await.unwrap();
     assert!(written(&place) > 0, "it is still at work");
     let (_, results) = call.await.unwrap();

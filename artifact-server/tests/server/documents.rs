@@ -13,7 +13,7 @@ use crate::{
 
 /// Calls for a change that does nothing but ask whether the caller may.
 async fn change(server: &Server, epoch: u64) -> Result<(), Failure> {
-    let caller = Some(Caller { owner: "source-watcher/1".into(), epoch, lease: String::new() });
+    let caller = Some(Caller { owner: "source-watcher/1".into(), epoch, ..Caller::default() });
     let artifact = Some(ArtifactRef { kind: "ExternalArtifact".into(), namespace: "apps".into(), name: "none".into() });
     let answer = server.storage().remove_all(RemoveAllRequest { caller, artifact, take_over: false }).await;
     answer.map(drop).map_err(|status| Failure::from_status(&status).unwrap())

@@ -247,7 +247,7 @@ async fn a_touched_file_is_hashed_before_it_is_served_again() {
 
 #[tokio::test]
 async fn the_port_is_open_when_its_leader_says_so_and_stays_so() {
-    let (place, other) = (Place::new(), Some(Caller { owner: "other/1".into(), epoch: 0, lease: String::new() }));
+    let (place, other) = (Place::new(), Some(Caller { owner: "other/1".into(), epoch: 0, ..Caller::default() }));
     // One port for all runs: the first one free when asked.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let flag = format!("--storage-addr={free}");

@@ -106,11 +106,13 @@ async fn requests_that_make_no_sense_name_their_field() {
     let headers = [
         (
             "caller.owner",
-            with(|header| header.caller = Some(Caller { owner: "x".into(), epoch: 0, lease: String::new() })),
+            with(|header| header.caller = Some(Caller { owner: "x".into(), epoch: 0, ..Caller::default() })),
         ),
         (
             "caller.lease",
-            with(|header| header.caller = Some(Caller { owner: "c/1".into(), epoch: 0, lease: "A".into() })),
+            with(|header| {
+                header.caller = Some(Caller { owner: "c/1".into(), epoch: 0, lease: "A".into(), ..Caller::default() })
+            }),
         ),
         ("header.kind", with(|header| header.kind = "a/b".into())),
         ("header.namespace", with(|header| header.namespace = "..".into())),

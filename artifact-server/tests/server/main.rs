@@ -3,6 +3,12 @@
 #[cfg(test)]
 mod adoption;
 #[cfg(test)]
+mod aliases;
+#[cfg(test)]
+mod archives;
+#[cfg(test)]
+mod attacks;
+#[cfg(test)]
 mod builds;
 #[cfg(test)]
 mod documents;
@@ -12,6 +18,10 @@ mod downloads;
 mod errors;
 #[cfg(test)]
 mod lifecycle;
+#[cfg(test)]
+mod locks;
+#[cfg(test)]
+mod names;
 #[cfg(test)]
 mod patience;
 #[cfg(test)]
@@ -25,5 +35,7 @@ mod tls;
 #[cfg(test)]
 #[path = "../sources/tls_server.rs"]
 mod tls_server;
+#[cfg(test)]
+mod uploads;
 #[cfg(test)]
 mod wire;

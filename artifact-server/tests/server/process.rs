@@ -165,7 +165,7 @@ impl Drop for Server {
 
 /// Who calls in tests that are not about callers.
 pub(crate) fn caller() -> Option<Caller> {
-    Some(Caller { owner: "source-watcher/1".into(), epoch: 0, lease: String::new() })
+    Some(Caller { owner: "source-watcher/1".into(), epoch: 0, ..Caller::default() })
 }
 
 impl Server {

@@ -19,7 +19,7 @@ use crate::{
 };
 
 fn owner(owner: &str, epoch: u64) -> Option<Caller> {
-    Some(Caller { owner: owner.into(), epoch, lease: String::new() })
+    Some(Caller { owner: owner.into(), epoch, ..Caller::default() })
 }
 
 fn web() -> Option<ArtifactRef> {
@@ -48,7 +48,7 @@ async fn listed(server: &Server, request: ListRequest) -> Vec<String> {
 fn collection(caller: Option<Caller>) -> GarbageCollectRequest {
     let zero = Some(prost_types::Duration::default());
     let artifacts = vec![Collectable { artifact: web(), current_path: String::new() }];
-    GarbageCollectRequest { caller, artifacts, ttl: zero, records: 1, grace: zero }
+    GarbageCollectRequest { caller, artifacts, ttl: zero, records: 1, grace: zero, limit: 0 }
 }
 
 async fn collect_all(server: &Server, caller: Option<Caller>) -> Vec<String> {

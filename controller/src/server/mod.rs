@@ -190,6 +190,7 @@ impl Server {
                 ttl: self.policy.retention_ttl.try_into().ok(),
                 records: self.policy.retention_records,
                 grace: self.policy.grace.try_into().ok(),
+                limit: 0,
             };
             let answer = self.storage.clone().garbage_collect(timed(request, CALL_TIMEOUT)).await;
             removed.append(&mut answer.map_err(|status| self.error(&status))?.into_inner().removed);
@@ -245,7 +246,7 @@ impl Server {
     }
 
     fn named(&self, owner: String) -> Caller {
-        Caller { owner, epoch: self.policy.epoch, lease: self.policy.lease.clone() }
+        Caller { owner, epoch: self.policy.epoch, lease: self.policy.lease.clone(), ..Caller::default() }
     }
 
     fn error(&self, status: &Status) -> ServerError {

@@ -6,11 +6,13 @@ pub struct Artifact {
     #[prost(string, tag = "1")]
     pub path: ::prost::alloc::string::String,
     /// "<http://<advertised> address>/<path>", or with the scheme that the advertised address names. A URL returns the bytes of
-    /// `digest` or an error, never other bytes.
+    /// `digest` or an error, never other bytes; only Write and Archive under a name that the caller chose, and Symlink, can make a URL return
+    /// others later.
     #[prost(string, tag = "2")]
     pub url: ::prost::alloc::string::String,
     /// What users see as the version. From Build: "latest@sha256:\<64 hex>", the digest of the content (not of the compressed bytes). A file
-    /// of another program that Build adopted keeps "latest@<digest>". Empty for files that were not composed by this server.
+    /// of another program that Build adopted keeps "latest@<digest>". From Write and Archive: what the caller gave, and for Archive without
+    /// one the same as for Build. Else empty.
     #[prost(string, tag = "3")]
     pub revision: ::prost::alloc::string::String,
     /// "<algorithm>:<lower-case hex>" of the bytes as served (compressed). sha256, sha384, sha512, blake3 or sha1.
@@ -59,6 +61,11 @@ pub struct Caller {
     /// close the artifact port for each other. A server without "caller-lease" among its features ignores this field.
     #[prost(string, tag = "3")]
     pub lease: ::prost::alloc::string::String,
+    /// Token of a Lock that the caller holds, as in LockResponse.token; empty without one. While an artifact is locked, only calls with its
+    /// token change it; others wait until it is free or their deadline is over (DEADLINE_EXCEEDED). Not the token of a lock that is held
+    /// now: LOCK_LOST.
+    #[prost(string, tag = "4")]
+    pub lock: ::prost::alloc::string::String,
 }
 /// What the caller was configured with. Unset or empty fields mean the server's own flags.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -75,6 +82,419 @@ pub struct Settings {
     /// host\[:port\] put in place of the host of every source URL. For development outside the cluster. Not a host: INVALID_REQUEST.
     #[prost(string, tag = "4")]
     pub source_host: ::prost::alloc::string::String,
+}
+/// What an artifact is to be called.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NewArtifactRequest {
+    /// The artifact. Missing: INVALID_REQUEST.
+    #[prost(message, optional, tag = "1")]
+    pub artifact: ::core::option::Option<ArtifactRef>,
+    /// Name of the file: letters, digits, ".", "\_" and "-", not starting with ".", not ending in ".lock", 255 characters at most. Else:
+    /// INVALID_REQUEST.
+    #[prost(string, tag = "2")]
+    pub file: ::prost::alloc::string::String,
+    /// What users will see as the version; given back as it is. No control characters, 1024 bytes at most: INVALID_REQUEST.
+    #[prost(string, tag = "3")]
+    pub revision: ::prost::alloc::string::String,
+    /// Unset: the server's own flags. Only the advertised address counts.
+    #[prost(message, optional, tag = "4")]
+    pub settings: ::core::option::Option<Settings>,
+}
+/// What an artifact is called.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct NewArtifactResponse {
+    /// Path, URL and revision. Digest, size and time are empty: nothing is stored.
+    #[prost(message, optional, tag = "1")]
+    pub artifact: ::core::option::Option<Artifact>,
+}
+/// What to resolve. Exactly one of `file`, `path` and `url`; none: INVALID_REQUEST.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResolvePathRequest {
+    /// Unset: the server's own flags. Only the advertised address counts.
+    #[prost(message, optional, tag = "4")]
+    pub settings: ::core::option::Option<Settings>,
+    /// What is known.
+    #[prost(oneof = "resolve_path_request::Known", tags = "1, 2, 3")]
+    pub known: ::core::option::Option<resolve_path_request::Known>,
+}
+/// Nested message and enum types in `ResolvePathRequest`.
+pub mod resolve_path_request {
+    /// What is known.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Known {
+        /// An artifact, and one of its files or none.
+        #[prost(message, tag = "1")]
+        File(super::ArtifactFile),
+        /// Path of a file, as in Artifact.path. Not one: INVALID_REQUEST.
+        #[prost(string, tag = "2")]
+        Path(::prost::alloc::string::String),
+        /// A URL whose host is to be replaced by the advertised address; all else stays. Without "<scheme>://<host>": INVALID_REQUEST.
+        #[prost(string, tag = "3")]
+        Url(::prost::alloc::string::String),
+    }
+}
+/// A file of an artifact, by its parts.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ArtifactFile {
+    /// The artifact. Missing: INVALID_REQUEST.
+    #[prost(message, optional, tag = "1")]
+    pub artifact: ::core::option::Option<ArtifactRef>,
+    /// Name of the file, as in NewArtifactRequest.file; empty: only the folder is asked for.
+    #[prost(string, tag = "2")]
+    pub file: ::prost::alloc::string::String,
+}
+/// What goes with it. Fields that can not be known stay empty.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResolvePathResponse {
+    /// Folder of the artifact: "\<kind, lower case>/<namespace>/<name>".
+    #[prost(string, tag = "1")]
+    pub dir: ::prost::alloc::string::String,
+    /// Path of the file, as in Artifact.path.
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    /// URL of the file under the advertised address, or the given URL with its host replaced.
+    #[prost(string, tag = "3")]
+    pub url: ::prost::alloc::string::String,
+    /// Where the file lies for the server, e.g. "/data/externalartifact/apps/web/1.tar.gz". Always within its storage. Says nothing of whether
+    /// the file is there.
+    #[prost(string, tag = "4")]
+    pub local_path: ::prost::alloc::string::String,
+}
+/// For which artifact.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MkdirAllRequest {
+    /// Who asks. Required.
+    #[prost(message, optional, tag = "1")]
+    pub caller: ::core::option::Option<Caller>,
+    /// The artifact. Missing: INVALID_REQUEST.
+    #[prost(message, optional, tag = "2")]
+    pub artifact: ::core::option::Option<ArtifactRef>,
+    /// Also when files of another owner are there.
+    #[prost(bool, tag = "3")]
+    pub take_over: bool,
+}
+/// The caller may store files there.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MkdirAllResponse {
+    /// Folder of the artifact, as in ResolvePathResponse.dir.
+    #[prost(string, tag = "1")]
+    pub dir: ::prost::alloc::string::String,
+}
+/// One message of a Write.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WriteRequest {
+    /// The header first, then chunks only. Another order, or nothing set: INVALID_REQUEST.
+    #[prost(oneof = "write_request::Message", tags = "1, 2")]
+    pub message: ::core::option::Option<write_request::Message>,
+}
+/// Nested message and enum types in `WriteRequest`.
+pub mod write_request {
+    /// The header first, then chunks only. Another order, or nothing set: INVALID_REQUEST.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Message {
+        /// What the bytes are.
+        #[prost(message, tag = "1")]
+        Header(super::WriteHeader),
+        /// The next bytes, of any length up to the largest message (4 MiB); 64 KiB to 1 MiB serve best.
+        #[prost(bytes, tag = "2")]
+        Chunk(::prost::alloc::vec::Vec<u8>),
+    }
+}
+/// What the bytes of a Write are.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WriteHeader {
+    /// Who will own the file. Required.
+    #[prost(message, optional, tag = "1")]
+    pub caller: ::core::option::Option<Caller>,
+    /// The artifact. Missing: INVALID_REQUEST.
+    #[prost(message, optional, tag = "2")]
+    pub artifact: ::core::option::Option<ArtifactRef>,
+    /// Name of the file, as in NewArtifactRequest.file. "\<64 hex digits>.tar.gz" can only hold the bytes of that SHA-256: DIGEST_MISMATCH.
+    #[prost(string, tag = "3")]
+    pub file: ::prost::alloc::string::String,
+    /// Permission bits of the file, 0600 when unset. Recorded as they are; on a volume also applied, and the server keeps its own right to read
+    /// and write. They do not matter to who downloads. Above 0777: INVALID_REQUEST.
+    #[prost(uint32, optional, tag = "4")]
+    pub mode: ::core::option::Option<u32>,
+    /// Digest that the bytes must have, "<algorithm>:<hex>"; empty: any. Not a digest: INVALID_REQUEST; another algorithm:
+    /// UNKNOWN_DIGEST_ALGORITHM; other bytes: DIGEST_MISMATCH.
+    #[prost(string, tag = "5")]
+    pub expected_digest: ::prost::alloc::string::String,
+    /// What users see as the version, as in NewArtifactRequest.revision; empty: none.
+    #[prost(string, tag = "6")]
+    pub revision: ::prost::alloc::string::String,
+    /// Unset: the server's own flags.
+    #[prost(message, optional, tag = "7")]
+    pub settings: ::core::option::Option<Settings>,
+    /// Replace files of another owner. Without it: OWNED_BY_ANOTHER.
+    #[prost(bool, tag = "8")]
+    pub take_over: bool,
+    /// Algorithms whose digests the answer should have too: sha256, sha384, sha512, blake3, sha1. Others: UNKNOWN_DIGEST_ALGORITHM.
+    #[prost(string, repeated, tag = "9")]
+    pub digest_algorithms: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// What was written.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WriteResponse {
+    /// The file, durable by now.
+    #[prost(message, optional, tag = "1")]
+    pub artifact: ::core::option::Option<Artifact>,
+    /// Whether the same bytes were there already.
+    #[prost(bool, tag = "2")]
+    pub unchanged: bool,
+    /// One "<algorithm>:<hex>" for each of the algorithms that were asked for, in that order.
+    #[prost(string, repeated, tag = "3")]
+    pub digests: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// One message of an Archive.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ArchiveRequest {
+    /// The header first, then chunks only. Another order, or nothing set: INVALID_REQUEST.
+    #[prost(oneof = "archive_request::Message", tags = "1, 2")]
+    pub message: ::core::option::Option<archive_request::Message>,
+}
+/// Nested message and enum types in `ArchiveRequest`.
+pub mod archive_request {
+    /// The header first, then chunks only. Another order, or nothing set: INVALID_REQUEST.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Message {
+        /// What the tar is to become.
+        #[prost(message, tag = "1")]
+        Header(super::ArchiveHeader),
+        /// The next bytes of the tar, as in WriteRequest.chunk.
+        #[prost(bytes, tag = "2")]
+        Chunk(::prost::alloc::vec::Vec<u8>),
+    }
+}
+/// What a tar is to become.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ArchiveHeader {
+    /// Who will own the file. Required.
+    #[prost(message, optional, tag = "1")]
+    pub caller: ::core::option::Option<Caller>,
+    /// The artifact. Missing: INVALID_REQUEST.
+    #[prost(message, optional, tag = "2")]
+    pub artifact: ::core::option::Option<ArtifactRef>,
+    /// Name of the file, as in WriteHeader.file. Empty: "<SHA-256 of the archive>.tar.gz", as Build names it.
+    #[prost(string, tag = "3")]
+    pub file: ::prost::alloc::string::String,
+    /// What to leave out. Unset: the default list, as Build has it.
+    #[prost(message, optional, tag = "4")]
+    pub ignore: ::core::option::Option<IgnoreRules>,
+    /// Digest that the bytes sent must have (not those of the archive that is made of them), as in WriteHeader.expected_digest.
+    #[prost(string, tag = "5")]
+    pub expected_digest: ::prost::alloc::string::String,
+    /// What users see as the version, as in NewArtifactRequest.revision. Empty: "latest@<content digest>", as Build makes it.
+    #[prost(string, tag = "6")]
+    pub revision: ::prost::alloc::string::String,
+    /// Unset: the server's own flags.
+    #[prost(message, optional, tag = "7")]
+    pub settings: ::core::option::Option<Settings>,
+    /// Replace files of another owner. Without it: OWNED_BY_ANOTHER.
+    #[prost(bool, tag = "8")]
+    pub take_over: bool,
+    /// Algorithms whose digests of the archive the answer should have too, as in WriteHeader.digest_algorithms.
+    #[prost(string, repeated, tag = "9")]
+    pub digest_algorithms: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// What to leave out of an archive: patterns as in .gitignore, the last that matches decides, "!" in front takes back. Paths count from the
+/// root of the tar. What is below a directory that is left out can be taken back; then the directory is there too.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct IgnoreRules {
+    /// The lists that come first.
+    #[prost(enumeration = "BuiltinRules", tag = "1")]
+    pub builtin: i32,
+    /// Patterns that come next, each as a line of a .sourceignore. 1000 together with `sourceignore` and 4096 bytes each at most:
+    /// INVALID_REQUEST.
+    #[prost(string, repeated, tag = "2")]
+    pub patterns: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Content of a .sourceignore file, whose patterns come behind these. As `patterns`.
+    #[prost(string, tag = "3")]
+    pub sourceignore: ::prost::alloc::string::String,
+    /// Also use the .sourceignore files in the tar, each for its directory and below; they come last. What is not UTF-8 in them is read as well as
+    /// it can be. More than 1000 patterns in all: ARCHIVE_REFUSED.
+    #[prost(bool, tag = "4")]
+    pub from_tar: bool,
+}
+/// What was archived.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ArchiveResponse {
+    /// The file, durable by now.
+    #[prost(message, optional, tag = "1")]
+    pub artifact: ::core::option::Option<Artifact>,
+    /// Whether the same bytes were there already.
+    #[prost(bool, tag = "2")]
+    pub unchanged: bool,
+    /// One "<algorithm>:<hex>" for each of the algorithms that were asked for, in that order.
+    #[prost(string, repeated, tag = "3")]
+    pub digests: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// "sha256:\<64 hex>" of the content, as in BuildResult.content_digest.
+    #[prost(string, tag = "4")]
+    pub content_digest: ::prost::alloc::string::String,
+    /// Number of regular files in the archive.
+    #[prost(uint64, tag = "5")]
+    pub files: u64,
+    /// Number of files that the ignore rules left out.
+    #[prost(uint64, tag = "6")]
+    pub ignored_files: u64,
+    /// Number of symbolic links in the tar, which are left out.
+    #[prost(uint64, tag = "7")]
+    pub skipped_links: u64,
+}
+/// Which bytes to read.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadRequest {
+    /// Path of the file, as in Artifact.path. An alias reads the file that it names. Not a path: INVALID_REQUEST.
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    /// Where to begin, in bytes. Beyond the end: INVALID_REQUEST.
+    #[prost(uint64, tag = "2")]
+    pub offset: u64,
+    /// How many bytes to read. 0, or more than there are: all up to the end.
+    #[prost(uint64, tag = "3")]
+    pub length: u64,
+}
+/// One message of the answer to a Read.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadResponse {
+    /// The start first, then chunks only. A stream that ends well had all bytes of `start.length`.
+    #[prost(oneof = "read_response::Message", tags = "1, 2")]
+    pub message: ::core::option::Option<read_response::Message>,
+}
+/// Nested message and enum types in `ReadResponse`.
+pub mod read_response {
+    /// The start first, then chunks only. A stream that ends well had all bytes of `start.length`.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Message {
+        /// What is read.
+        #[prost(message, tag = "1")]
+        Start(super::ReadStart),
+        /// The next bytes, 256 KiB at most.
+        #[prost(bytes, tag = "2")]
+        Chunk(::prost::alloc::vec::Vec<u8>),
+    }
+}
+/// What is read.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadStart {
+    /// Digest of the whole file, "<algorithm>:<hex>".
+    #[prost(string, tag = "1")]
+    pub digest: ::prost::alloc::string::String,
+    /// Length of the whole file in bytes.
+    #[prost(uint64, tag = "2")]
+    pub size: u64,
+    /// Place of the first byte that follows.
+    #[prost(uint64, tag = "3")]
+    pub offset: u64,
+    /// Number of bytes that follow.
+    #[prost(uint64, tag = "4")]
+    pub length: u64,
+}
+/// Which artifact to lock.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LockRequest {
+    /// Who asks. Required. Its `lock` is of no use here: INVALID_REQUEST.
+    #[prost(message, optional, tag = "1")]
+    pub caller: ::core::option::Option<Caller>,
+    /// The artifact. Missing: INVALID_REQUEST.
+    #[prost(message, optional, tag = "2")]
+    pub artifact: ::core::option::Option<ArtifactRef>,
+    /// Also when files of another owner are there. Without it: OWNED_BY_ANOTHER.
+    #[prost(bool, tag = "3")]
+    pub take_over: bool,
+}
+/// The lock is granted.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LockResponse {
+    /// Goes into Caller.lock of the calls that change the artifact. Nobody else can know it.
+    #[prost(string, tag = "1")]
+    pub token: ::prost::alloc::string::String,
+}
+/// Which file to give another name.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SymlinkRequest {
+    /// Who asks. Required.
+    #[prost(message, optional, tag = "1")]
+    pub caller: ::core::option::Option<Caller>,
+    /// Path of the file, as in Artifact.path. An alias stands for the file that it names now. Not a path: INVALID_REQUEST.
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    /// The other name, in the same folder: as in NewArtifactRequest.file. The file's own name: INVALID_REQUEST.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// Unset: the server's own flags. Only the advertised address counts.
+    #[prost(message, optional, tag = "4")]
+    pub settings: ::core::option::Option<Settings>,
+    /// Also when files of another owner are there. Without it: OWNED_BY_ANOTHER.
+    #[prost(bool, tag = "5")]
+    pub take_over: bool,
+}
+/// The alias, durable by now.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SymlinkResponse {
+    /// Path and URL of the alias, all else of the file that it names.
+    #[prost(message, optional, tag = "1")]
+    pub artifact: ::core::option::Option<Artifact>,
+    /// Whether the alias named this file already.
+    #[prost(bool, tag = "2")]
+    pub unchanged: bool,
+}
+/// What to keep.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemoveAllButCurrentRequest {
+    /// Who asks. Required.
+    #[prost(message, optional, tag = "1")]
+    pub caller: ::core::option::Option<Caller>,
+    /// The artifact. Missing: INVALID_REQUEST.
+    #[prost(message, optional, tag = "2")]
+    pub artifact: ::core::option::Option<ArtifactRef>,
+    /// Path of the file that stays, as in Artifact.path. Empty, or not a file of the artifact: INVALID_REQUEST.
+    #[prost(string, tag = "3")]
+    pub current_path: ::prost::alloc::string::String,
+}
+/// What was removed.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemoveAllButCurrentResponse {
+    /// Paths that were removed, in path order, as in Artifact.path.
+    #[prost(string, repeated, tag = "1")]
+    pub removed: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Which lists of Flux apply before the caller's patterns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum BuiltinRules {
+    /// As Flux has it: version control and the default list when there are no patterns, version control alone when there are.
+    Unspecified = 0,
+    /// None: without patterns, everything is kept.
+    None = 1,
+    /// Files of version control: .git/, .gitignore, .gitmodules, .gitattributes.
+    Vcs = 2,
+    /// Version control and the default list: images, archives, files of CI, .sops.yaml and the like.
+    All = 3,
+}
+impl BuiltinRules {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "BUILTIN_RULES_UNSPECIFIED",
+            Self::None => "BUILTIN_RULES_NONE",
+            Self::Vcs => "BUILTIN_RULES_VCS",
+            Self::All => "BUILTIN_RULES_ALL",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "BUILTIN_RULES_UNSPECIFIED" => Some(Self::Unspecified),
+            "BUILTIN_RULES_NONE" => Some(Self::None),
+            "BUILTIN_RULES_VCS" => Some(Self::Vcs),
+            "BUILTIN_RULES_ALL" => Some(Self::All),
+            _ => None,
+        }
+    }
 }
 /// Which file to look at.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -108,6 +528,13 @@ pub struct StoredFile {
     /// Rises with each file stored on this volume; collection orders by it and trusts no clock alone. 0 without a record.
     #[prost(uint64, tag = "4")]
     pub sequence: u64,
+    /// Permission bits that Write was given, 0600 without any.
+    #[prost(uint32, tag = "5")]
+    pub mode: u32,
+    /// Path of the file that this is another name of, as in Artifact.path; empty for files. Digest, size and time are those of that file; when it
+    /// is gone they are empty.
+    #[prost(string, tag = "6")]
+    pub alias_of: ::prost::alloc::string::String,
 }
 /// Which file to check, against what.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -183,6 +610,9 @@ pub struct GarbageCollectRequest {
     /// A file that was returned to any caller less than `ttl` plus this ago is kept. Unset: 10 minutes. Negative: INVALID_REQUEST.
     #[prost(message, optional, tag = "5")]
     pub grace: ::core::option::Option<::prost_types::Duration>,
+    /// At most this many files of each artifact go, oldest first. 0 or unset: 1000. More than 1000: INVALID_REQUEST.
+    #[prost(uint32, tag = "6")]
+    pub limit: u32,
 }
 /// One artifact to collect.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -404,7 +834,7 @@ pub mod artifact_storage_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Files that are already stored: look, check, remove, collect, follow.
+    /// Files: name, store, read, look, check, lock, remove, collect, follow.
     #[derive(Debug, Clone)]
     pub struct ArtifactStorageClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -484,6 +914,257 @@ pub mod artifact_storage_client {
         pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
+        }
+        /// What an artifact will be called: path, URL and revision, before anything is stored. Changes nothing and looks at nothing. A name that
+        /// is not valid: INVALID_REQUEST.
+        pub async fn new_artifact(
+            &mut self,
+            request: impl tonic::IntoRequest<super::NewArtifactRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::NewArtifactResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/weir.artifact.v1.ArtifactStorage/NewArtifact",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("weir.artifact.v1.ArtifactStorage", "NewArtifact"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Folder, path, URL and place on the volume that go with a name, a path or a URL. Looks at no file. What could lead out of the storage:
+        /// INVALID_REQUEST. A link or a file where a folder should be: STORAGE_FAILED.
+        pub async fn resolve_path(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ResolvePathRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ResolvePathResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/weir.artifact.v1.ArtifactStorage/ResolvePath",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("weir.artifact.v1.ArtifactStorage", "ResolvePath"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Says whether the caller may store files of an artifact. The folder itself is made by the first that stores one. Another owner's
+        /// artifact: OWNED_BY_ANOTHER. A former leader's call: STALE_EPOCH.
+        pub async fn mkdir_all(
+            &mut self,
+            request: impl tonic::IntoRequest<super::MkdirAllRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::MkdirAllResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/weir.artifact.v1.ArtifactStorage/MkdirAll",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("weir.artifact.v1.ArtifactStorage", "MkdirAll"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Stores the bytes of the stream under a name that the caller chooses: the header first, then chunks. Nobody sees the file before it is
+        /// complete and durable. The same bytes again are success; others replace the file at once and whole: downloads that run end with the bytes
+        /// they began with. A call that ends early leaves nothing.
+        /// Bytes that are not those of the expected digest, or of the digest in the name: DIGEST_MISMATCH. Over --artifact-max-size: TOO_LARGE.
+        /// The name is an alias: NAME_TAKEN. Another owner's artifact: OWNED_BY_ANOTHER. A former leader's call: STALE_EPOCH. A message out of
+        /// place: INVALID_REQUEST. Nothing for a minute: DEADLINE_EXCEEDED. No space: STORAGE_FULL.
+        pub async fn write(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::WriteRequest>,
+        ) -> std::result::Result<tonic::Response<super::WriteResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/weir.artifact.v1.ArtifactStorage/Write",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("weir.artifact.v1.ArtifactStorage", "Write"));
+            self.inner.client_streaming(req, path, codec).await
+        }
+        /// Makes an artifact of a tar that the caller sends, plain or gzip-compressed: the header first, then chunks. What is stored is the
+        /// deterministic archive that Build would make of the same files: sorted, without owners, times and modes but the execute bit, after the
+        /// ignore rules. Symbolic links are left out. Otherwise as Write.
+        /// Not a tar, cut off, or with an entry that may not be in one: ARCHIVE_REFUSED. Over --artifact-max-size or the number of files:
+        /// TOO_LARGE. No room to unpack it: CACHE_BUSY.
+        pub async fn archive(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::ArchiveRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ArchiveResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/weir.artifact.v1.ArtifactStorage/Archive",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("weir.artifact.v1.ArtifactStorage", "Archive"));
+            self.inner.client_streaming(req, path, codec).await
+        }
+        /// The bytes of a file, or a range of them: first what it is, then chunks of 256 KiB at most. They are those of the digest; a file that
+        /// somebody touched is hashed first. Absent: NOT_FOUND. A range beyond the end: INVALID_REQUEST. Changed behind the server's back
+        /// meanwhile: FILE_CHANGED.
+        pub async fn read(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReadRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ReadResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/weir.artifact.v1.ArtifactStorage/Read",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("weir.artifact.v1.ArtifactStorage", "Read"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Locks an artifact for as long as the stream is open. The request is one message; the answer comes when the lock is granted, in order of
+        /// arrival, and the stream stays open after it. Released when the caller ends its side, cancels, dies or its deadline is over, and when
+        /// the server ends (SHUTTING_DOWN). Locks are in memory: a server that was restarted knows none. Readers are never kept out.
+        /// A second message: INVALID_REQUEST. Another owner's artifact: OWNED_BY_ANOTHER. A former leader's call: STALE_EPOCH.
+        pub async fn lock(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::LockRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::LockResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/weir.artifact.v1.ArtifactStorage/Lock",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("weir.artifact.v1.ArtifactStorage", "Lock"));
+            self.inner.streaming(req, path, codec).await
+        }
+        /// Gives a file a second name, or an existing alias another file, at once: a URL whose bytes change with what it names. Served with the
+        /// digest of the file; 404 once that is gone. No such file: NOT_FOUND. A file has the name: NAME_TAKEN. A name that carries a digest:
+        /// INVALID_REQUEST. Another owner's artifact: OWNED_BY_ANOTHER. A former leader's call: STALE_EPOCH.
+        pub async fn symlink(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SymlinkRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SymlinkResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/weir.artifact.v1.ArtifactStorage/Symlink",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("weir.artifact.v1.ArtifactStorage", "Symlink"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Removes all files of one artifact but one, however young they are. Files of other owners and aliases stay. A current file that is not
+        /// there: NOT_FOUND, and nothing is removed. A former leader's call: STALE_EPOCH.
+        pub async fn remove_all_but_current(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RemoveAllButCurrentRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RemoveAllButCurrentResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/weir.artifact.v1.ArtifactStorage/RemoveAllButCurrent",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "weir.artifact.v1.ArtifactStorage",
+                        "RemoveAllButCurrent",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
         }
         /// Whether a file is there, and what is recorded of it. Reads no bytes. An absent file is an answer, not an error.
         /// Not a path: INVALID_REQUEST.
@@ -608,7 +1289,8 @@ pub mod artifact_storage_client {
             self.inner.unary(req, path, codec).await
         }
         /// Removes what retention no longer keeps. Never touches a file named current, nor one returned to anybody within the grace.
-        /// Files of other owners are left alone. A former leader's call: STALE_EPOCH; what was removed before stays removed.
+        /// Files of other owners and aliases are left alone. A former leader's call: STALE_EPOCH; the caller's deadline: DEADLINE_EXCEEDED. In both
+        /// cases what was removed before stays removed, and nothing is removed after.
         pub async fn garbage_collect(
             &mut self,
             request: impl tonic::IntoRequest<super::GarbageCollectRequest>,
@@ -755,6 +1437,95 @@ pub mod artifact_storage_server {
     /// Generated trait containing gRPC methods that should be implemented for use with ArtifactStorageServer.
     #[async_trait]
     pub trait ArtifactStorage: std::marker::Send + std::marker::Sync + 'static {
+        /// What an artifact will be called: path, URL and revision, before anything is stored. Changes nothing and looks at nothing. A name that
+        /// is not valid: INVALID_REQUEST.
+        async fn new_artifact(
+            &self,
+            request: tonic::Request<super::NewArtifactRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::NewArtifactResponse>,
+            tonic::Status,
+        >;
+        /// Folder, path, URL and place on the volume that go with a name, a path or a URL. Looks at no file. What could lead out of the storage:
+        /// INVALID_REQUEST. A link or a file where a folder should be: STORAGE_FAILED.
+        async fn resolve_path(
+            &self,
+            request: tonic::Request<super::ResolvePathRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ResolvePathResponse>,
+            tonic::Status,
+        >;
+        /// Says whether the caller may store files of an artifact. The folder itself is made by the first that stores one. Another owner's
+        /// artifact: OWNED_BY_ANOTHER. A former leader's call: STALE_EPOCH.
+        async fn mkdir_all(
+            &self,
+            request: tonic::Request<super::MkdirAllRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::MkdirAllResponse>,
+            tonic::Status,
+        >;
+        /// Stores the bytes of the stream under a name that the caller chooses: the header first, then chunks. Nobody sees the file before it is
+        /// complete and durable. The same bytes again are success; others replace the file at once and whole: downloads that run end with the bytes
+        /// they began with. A call that ends early leaves nothing.
+        /// Bytes that are not those of the expected digest, or of the digest in the name: DIGEST_MISMATCH. Over --artifact-max-size: TOO_LARGE.
+        /// The name is an alias: NAME_TAKEN. Another owner's artifact: OWNED_BY_ANOTHER. A former leader's call: STALE_EPOCH. A message out of
+        /// place: INVALID_REQUEST. Nothing for a minute: DEADLINE_EXCEEDED. No space: STORAGE_FULL.
+        async fn write(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::WriteRequest>>,
+        ) -> std::result::Result<tonic::Response<super::WriteResponse>, tonic::Status>;
+        /// Makes an artifact of a tar that the caller sends, plain or gzip-compressed: the header first, then chunks. What is stored is the
+        /// deterministic archive that Build would make of the same files: sorted, without owners, times and modes but the execute bit, after the
+        /// ignore rules. Symbolic links are left out. Otherwise as Write.
+        /// Not a tar, cut off, or with an entry that may not be in one: ARCHIVE_REFUSED. Over --artifact-max-size or the number of files:
+        /// TOO_LARGE. No room to unpack it: CACHE_BUSY.
+        async fn archive(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::ArchiveRequest>>,
+        ) -> std::result::Result<tonic::Response<super::ArchiveResponse>, tonic::Status>;
+        /// Server streaming response type for the Read method.
+        type ReadStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ReadResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// The bytes of a file, or a range of them: first what it is, then chunks of 256 KiB at most. They are those of the digest; a file that
+        /// somebody touched is hashed first. Absent: NOT_FOUND. A range beyond the end: INVALID_REQUEST. Changed behind the server's back
+        /// meanwhile: FILE_CHANGED.
+        async fn read(
+            &self,
+            request: tonic::Request<super::ReadRequest>,
+        ) -> std::result::Result<tonic::Response<Self::ReadStream>, tonic::Status>;
+        /// Server streaming response type for the Lock method.
+        type LockStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::LockResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Locks an artifact for as long as the stream is open. The request is one message; the answer comes when the lock is granted, in order of
+        /// arrival, and the stream stays open after it. Released when the caller ends its side, cancels, dies or its deadline is over, and when
+        /// the server ends (SHUTTING_DOWN). Locks are in memory: a server that was restarted knows none. Readers are never kept out.
+        /// A second message: INVALID_REQUEST. Another owner's artifact: OWNED_BY_ANOTHER. A former leader's call: STALE_EPOCH.
+        async fn lock(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::LockRequest>>,
+        ) -> std::result::Result<tonic::Response<Self::LockStream>, tonic::Status>;
+        /// Gives a file a second name, or an existing alias another file, at once: a URL whose bytes change with what it names. Served with the
+        /// digest of the file; 404 once that is gone. No such file: NOT_FOUND. A file has the name: NAME_TAKEN. A name that carries a digest:
+        /// INVALID_REQUEST. Another owner's artifact: OWNED_BY_ANOTHER. A former leader's call: STALE_EPOCH.
+        async fn symlink(
+            &self,
+            request: tonic::Request<super::SymlinkRequest>,
+        ) -> std::result::Result<tonic::Response<super::SymlinkResponse>, tonic::Status>;
+        /// Removes all files of one artifact but one, however young they are. Files of other owners and aliases stay. A current file that is not
+        /// there: NOT_FOUND, and nothing is removed. A former leader's call: STALE_EPOCH.
+        async fn remove_all_but_current(
+            &self,
+            request: tonic::Request<super::RemoveAllButCurrentRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RemoveAllButCurrentResponse>,
+            tonic::Status,
+        >;
         /// Whether a file is there, and what is recorded of it. Reads no bytes. An absent file is an answer, not an error.
         /// Not a path: INVALID_REQUEST.
         async fn stat(
@@ -792,7 +1563,8 @@ pub mod artifact_storage_server {
             tonic::Status,
         >;
         /// Removes what retention no longer keeps. Never touches a file named current, nor one returned to anybody within the grace.
-        /// Files of other owners are left alone. A former leader's call: STALE_EPOCH; what was removed before stays removed.
+        /// Files of other owners and aliases are left alone. A former leader's call: STALE_EPOCH; the caller's deadline: DEADLINE_EXCEEDED. In both
+        /// cases what was removed before stays removed, and nothing is removed after.
         async fn garbage_collect(
             &self,
             request: tonic::Request<super::GarbageCollectRequest>,
@@ -839,7 +1611,7 @@ pub mod artifact_storage_server {
             tonic::Status,
         >;
     }
-    /// Files that are already stored: look, check, remove, collect, follow.
+    /// Files: name, store, read, look, check, lock, remove, collect, follow.
     #[derive(Debug)]
     pub struct ArtifactStorageServer<T> {
         inner: Arc<T>,
@@ -916,6 +1688,421 @@ pub mod artifact_storage_server {
         }
         fn call(&mut self, req: http::Request<B>) -> Self::Future {
             match req.uri().path() {
+                "/weir.artifact.v1.ArtifactStorage/NewArtifact" => {
+                    #[allow(non_camel_case_types)]
+                    struct NewArtifactSvc<T: ArtifactStorage>(pub Arc<T>);
+                    impl<
+                        T: ArtifactStorage,
+                    > tonic::server::UnaryService<super::NewArtifactRequest>
+                    for NewArtifactSvc<T> {
+                        type Response = super::NewArtifactResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::NewArtifactRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ArtifactStorage>::new_artifact(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = NewArtifactSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/weir.artifact.v1.ArtifactStorage/ResolvePath" => {
+                    #[allow(non_camel_case_types)]
+                    struct ResolvePathSvc<T: ArtifactStorage>(pub Arc<T>);
+                    impl<
+                        T: ArtifactStorage,
+                    > tonic::server::UnaryService<super::ResolvePathRequest>
+                    for ResolvePathSvc<T> {
+                        type Response = super::ResolvePathResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ResolvePathRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ArtifactStorage>::resolve_path(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ResolvePathSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/weir.artifact.v1.ArtifactStorage/MkdirAll" => {
+                    #[allow(non_camel_case_types)]
+                    struct MkdirAllSvc<T: ArtifactStorage>(pub Arc<T>);
+                    impl<
+                        T: ArtifactStorage,
+                    > tonic::server::UnaryService<super::MkdirAllRequest>
+                    for MkdirAllSvc<T> {
+                        type Response = super::MkdirAllResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::MkdirAllRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ArtifactStorage>::mkdir_all(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = MkdirAllSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/weir.artifact.v1.ArtifactStorage/Write" => {
+                    #[allow(non_camel_case_types)]
+                    struct WriteSvc<T: ArtifactStorage>(pub Arc<T>);
+                    impl<
+                        T: ArtifactStorage,
+                    > tonic::server::ClientStreamingService<super::WriteRequest>
+                    for WriteSvc<T> {
+                        type Response = super::WriteResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::WriteRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ArtifactStorage>::write(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WriteSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.client_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/weir.artifact.v1.ArtifactStorage/Archive" => {
+                    #[allow(non_camel_case_types)]
+                    struct ArchiveSvc<T: ArtifactStorage>(pub Arc<T>);
+                    impl<
+                        T: ArtifactStorage,
+                    > tonic::server::ClientStreamingService<super::ArchiveRequest>
+                    for ArchiveSvc<T> {
+                        type Response = super::ArchiveResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::ArchiveRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ArtifactStorage>::archive(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ArchiveSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.client_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/weir.artifact.v1.ArtifactStorage/Read" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReadSvc<T: ArtifactStorage>(pub Arc<T>);
+                    impl<
+                        T: ArtifactStorage,
+                    > tonic::server::ServerStreamingService<super::ReadRequest>
+                    for ReadSvc<T> {
+                        type Response = super::ReadResponse;
+                        type ResponseStream = T::ReadStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReadRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ArtifactStorage>::read(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReadSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/weir.artifact.v1.ArtifactStorage/Lock" => {
+                    #[allow(non_camel_case_types)]
+                    struct LockSvc<T: ArtifactStorage>(pub Arc<T>);
+                    impl<
+                        T: ArtifactStorage,
+                    > tonic::server::StreamingService<super::LockRequest>
+                    for LockSvc<T> {
+                        type Response = super::LockResponse;
+                        type ResponseStream = T::LockStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<tonic::Streaming<super::LockRequest>>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ArtifactStorage>::lock(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = LockSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/weir.artifact.v1.ArtifactStorage/Symlink" => {
+                    #[allow(non_camel_case_types)]
+                    struct SymlinkSvc<T: ArtifactStorage>(pub Arc<T>);
+                    impl<
+                        T: ArtifactStorage,
+                    > tonic::server::UnaryService<super::SymlinkRequest>
+                    for SymlinkSvc<T> {
+                        type Response = super::SymlinkResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SymlinkRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ArtifactStorage>::symlink(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SymlinkSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/weir.artifact.v1.ArtifactStorage/RemoveAllButCurrent" => {
+                    #[allow(non_camel_case_types)]
+                    struct RemoveAllButCurrentSvc<T: ArtifactStorage>(pub Arc<T>);
+                    impl<
+                        T: ArtifactStorage,
+                    > tonic::server::UnaryService<super::RemoveAllButCurrentRequest>
+                    for RemoveAllButCurrentSvc<T> {
+                        type Response = super::RemoveAllButCurrentResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RemoveAllButCurrentRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ArtifactStorage>::remove_all_but_current(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RemoveAllButCurrentSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/weir.artifact.v1.ArtifactStorage/Stat" => {
                     #[allow(non_camel_case_types)]
                     struct StatSvc<T: ArtifactStorage>(pub Arc<T>);

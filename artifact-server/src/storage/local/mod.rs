@@ -20,6 +20,7 @@ mod publish;
 mod root;
 #[cfg(test)]
 mod steps;
+mod successor;
 mod sweep;
 mod sync;
 #[cfg(test)]
@@ -77,6 +78,11 @@ fn record_name(file: &str) -> String {
 impl Storage for LocalFolder {
     fn location(&self) -> String {
         self.root.path().display().to_string()
+    }
+
+    fn locate(&self, path: &ArtifactPath) -> Result<String, StorageError> {
+        self.root.check_way(path).map_err(|cause| StorageError::io("resolve", self.place(path), cause))?;
+        Ok(self.place(path))
     }
 
     fn stage(&self, dir: &ArtifactDir) -> Result<Box<dyn Stage>, StorageError> {
@@ -141,6 +147,7 @@ impl Storage for LocalFolder {
         }
         // The file is gone; what is left of these two is swept at the next start.
         let _ = folder.unlink(&record_name(path.file()));
+        let _ = folder.unlink(&successor::name(path.file()));
         let _ = folder.unlink(&format!("{}.lock", path.file()));
         self.root.remove_if_empty(path.dir());
         Ok(there.is_some())

@@ -10,10 +10,12 @@ use std::{
 
 use parking_lot::{Mutex, RwLock};
 use rustix::{
-    fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, fstat, fsync, mkdirat, openat, statat, unlinkat},
+    fs::{
+        AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, flock, fstat, fsync, mkdirat, openat, statat, unlinkat,
+    },
     io::Errno,
 };
-use weir_proto::ArtifactDir;
+use weir_proto::{ArtifactDir, ArtifactPath};
 
 use super::{STATE, beneath::Beneath, folder::Folder, sync::SharedSync};
 use crate::storage::{StorageError, stripes::Stripes};
@@ -92,6 +94,16 @@ impl Root {
         match self.handle().and_then(|root| self.beneath.open(&*root, relative)) {
             Ok(fd) => Ok(Some(Folder::new(fd))),
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Fails with `LOOP` or `NOTDIR` when a link or a file stands where a folder of this path should be, or a link in place of the file itself.
+    pub(super) fn check_way(&self, path: &ArtifactPath) -> Result<(), Errno> {
+        let opened = self.handle().and_then(|root| self.beneath.open(&*root, path.dir().as_str()));
+        match opened.and_then(|folder| statat(&folder, path.file(), AtFlags::SYMLINK_NOFOLLOW)) {
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink => Err(Errno::LOOP),
+            Ok(_) | Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(error),
         }
     }

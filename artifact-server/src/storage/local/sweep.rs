@@ -9,7 +9,7 @@ use rustix::{
 };
 use weir_proto::{ArtifactDir, ArtifactPath};
 
-use super::{STATE, TEMPORARY, folder::Folder, leftovers, record_name, root::Root};
+use super::{STATE, TEMPORARY, folder::Folder, leftovers, record_name, root::Root, successor};
 use crate::storage::{Prefix, StorageError, Swept};
 
 /// The folders of artifacts, and how many other things lie beside them.
@@ -78,7 +78,9 @@ pub(super) fn files(
     };
     let mut foreign = 0;
     for (name, _) in folder.names().map_err(|cause| failed(cause.into()))? {
-        let ours = name.starts_with(TEMPORARY) || (name.starts_with('.') && name.ends_with(".record"));
+        let ours = name.starts_with(TEMPORARY)
+            || successor::file_of(&name).is_some()
+            || (name.starts_with('.') && name.ends_with(".record"));
         match dir.file(&name) {
             Ok(path) => match folder.stat(&name).map_err(failed)? {
                 Some(stat) => found(path, stat),
@@ -129,6 +131,10 @@ fn sweep_folder(
         if name.starts_with(TEMPORARY) {
             folder.remove_obstacle(&name).map_err(failed)?;
             swept.temporary += 1;
+        } else if let Some(file) = successor::file_of(&name) {
+            let superseded = successor::settle(&folder, file)
+                .map_err(|cause| StorageError::io("write", place(root, format!("{relative}/{file}")), cause))?;
+            swept.records += usize::from(superseded);
         } else if name.starts_with('.') && name.ends_with(".record") && !wanted(&name) {
             folder.unlink(&name).map_err(failed)?;
             swept.records += 1;

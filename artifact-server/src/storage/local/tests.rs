@@ -13,7 +13,7 @@ use rustix::fs::{CWD, Mode, mkfifoat};
 use super::{
     super::{
         Published,
-        conformance::{self, dir, path, put, read, record},
+        conformance::{self, dir, path, put, read, record, replace},
     },
     steps, *,
 };
@@ -136,6 +136,120 @@ fn a_crash_at_any_step_leaves_nothing_or_all() {
         let left = names(fresh.folder.path());
         assert!(!left.iter().any(|name| name.contains(TEMPORARY)), "{step}: {left:?}");
         assert_eq!(matches!(put(&local, &path, "c/2", b"bytes"), Published::Present), visible, "{step}");
+    }
+}
+
+const REPLACING: [&str; 9] = [
+    "temporary file made",
+    "bytes written",
+    "file synced",
+    "record synced",
+    "successor named",
+    "file replaced",
+    "record replaced",
+    "folder synced",
+    "",
+];
+
+/// As [`a_crash_at_any_step_leaves_nothing_or_all`], for a file that takes the place of another.
+#[test]
+fn a_crash_at_any_step_of_replacing_leaves_one_of_the_two() {
+    const FOLDER: &str = "WEIR_TEST_FOLDER";
+    let path = path("front", "a.yaml");
+    if let Ok(folder) = std::env::var(FOLDER) {
+        let local = open(Path::new(&folder));
+        let before = steps::taken().len();
+        replace(&local, &path, "c/2", b"newer");
+        assert_eq!(steps::taken()[before..], REPLACING[..8]);
+        return;
+    }
+    for (at, step) in REPLACING.iter().enumerate() {
+        let fresh = fresh();
+        put(&open(fresh.folder.path()), &path, "c/1", b"bytes");
+        let ended = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "storage::local::tests::a_crash_at_any_step_of_replacing_leaves_one_of_the_two"])
+            .env(FOLDER, fresh.folder.path())
+            .env(steps::END_AT, step)
+            .output()
+            .unwrap();
+        assert_eq!(ended.status.success(), step.is_empty(), "the child must end at step {step:?}");
+
+        let local = open(fresh.folder.path());
+        let swept = local.sweep().unwrap();
+        let replaced = at >= REPLACING.iter().position(|&step| step == "file replaced").unwrap();
+        let (owner, bytes) = if replaced { ("c/2", b"newer") } else { ("c/1", b"bytes") };
+        assert_eq!(read(&local, &path).unwrap(), bytes, "{step}");
+        let kept = local.record(&path).unwrap().unwrap();
+        assert_eq!((kept.owner.as_str(), kept.digest), (owner, record(owner, bytes).digest), "{step}");
+        assert_eq!(swept.records, usize::from(*step == "successor named"), "{step}: {swept:?}");
+        assert_eq!(swept.foreign, 0, "{step}");
+        let left = names(fresh.folder.path());
+        assert_eq!(
+            left,
+            ["externalartifact/apps/front/.a.yaml.record", "externalartifact/apps/front/a.yaml"],
+            "{step}"
+        );
+        assert_eq!(local.sweep().unwrap(), Swept::default(), "{step}");
+    }
+}
+
+#[test]
+fn a_successor_is_judged_by_bytes_alone() {
+    let fresh = fresh();
+    let local = open(fresh.folder.path());
+    let path = path("front", "a.yaml");
+    put(&local, &path, "c/1", b"bytes");
+    let folder = fresh.folder.path().join("externalartifact/apps/front");
+    let rows: [(&str, Vec<u8>, &str); 4] = [
+        ("of the same length", record("c/2", b"other").to_json().unwrap(), "c/1"),
+        ("damaged", b"{".to_vec(), "c/1"),
+        ("empty", Vec::new(), "c/1"),
+        ("of these bytes", record("c/2", b"bytes").to_json().unwrap(), "c/2"),
+    ];
+    for (row, json, owner) in rows {
+        fs::write(folder.join(".a.yaml.next"), json).unwrap();
+        local.sweep().unwrap();
+        assert!(!folder.join(".a.yaml.next").exists(), "row {row}");
+        assert_eq!(local.record(&path).unwrap().unwrap().owner, owner, "row {row}");
+    }
+    fs::write(folder.join(".b.yaml.next"), record("c/2", b"").to_json().unwrap()).unwrap();
+    assert_eq!(local.sweep().unwrap(), Swept { records: 1, ..Swept::default() }, "of a file that is not there");
+}
+
+#[test]
+fn permissions_are_applied_but_for_those_that_would_keep_the_server_out() {
+    for (mode, expected) in [(None, 0o600), (Some(0o644), 0o644), (Some(0), 0o600), (Some(0o055), 0o655)] {
+        let fresh = fresh();
+        let local = open(fresh.folder.path());
+        let path = path("front", "a.yaml");
+        let mut stage = local.stage(path.dir()).unwrap();
+        stage.write_all(b"bytes").unwrap();
+        stage.publish(&path, &Record { mode, ..record("c/1", b"bytes") }).unwrap();
+        let file = fs::metadata(fresh.folder.path().join(path.to_string())).unwrap();
+        assert_eq!(file.mode() & 0o7777, expected);
+        assert_eq!(local.record(&path).unwrap().unwrap().mode, mode);
+    }
+}
+
+#[test]
+fn a_place_that_leads_elsewhere_is_not_named() {
+    let path = path("front", "a.yaml");
+    for part in [
+        "externalartifact",
+        "externalartifact/apps",
+        "externalartifact/apps/front",
+        "externalartifact/apps/front/a.yaml",
+    ] {
+        for without_openat2 in [false, true] {
+            let fresh = Fresh { without_openat2, ..fresh() };
+            let local = conformance::Backend::open(&fresh);
+            assert!(local.locate(&path).is_ok(), "nothing is there");
+            let link = fresh.folder.path().join(part);
+            fs::create_dir_all(link.parent().unwrap()).unwrap();
+            symlink("/etc", &link).unwrap();
+            let refused = local.locate(&path).unwrap_err().to_string();
+            assert!(refused.contains("symbolic link"), "{part}: {refused}");
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use weir_proto::{ArtifactPath, Digest};
 use super::{
     super::{Body, Caller, Record, StorageError},
     Looked, Opened, Store, Verdict,
-    examine::{Finding, named_digest},
+    examine::Finding,
 };
 
 /// What is known of a file that may be adopted.
@@ -38,8 +38,10 @@ impl Store {
         holds: impl FnOnce(&mut dyn Read) -> bool,
     ) -> Result<Option<Arc<Record>>, StorageError> {
         let owner = adoption.caller.owner.to_string();
-        let is_open =
-            |record: &Record| record.content_digest.is_none() && (record.owner.is_empty() || record.owner == owner);
+        let is_open = |record: &Record| {
+            let is_ours = record.owner.is_empty() || record.owner == owner;
+            record.content_digest.is_none() && record.alias.is_none() && is_ours
+        };
         if self.index.record(path).is_some_and(|record| !is_open(&record))
             || self.verify(path, adoption.digest)? != Verdict::Ok
         {
@@ -60,7 +62,7 @@ impl Store {
             owner,
             digest: adoption.digest.clone(),
             content_digest: Some(adoption.content_digest.to_owned()),
-            revision: named_digest(path).is_none().then(|| adoption.revision.to_owned()),
+            revision: path.named_digest().is_none().then(|| adoption.revision.to_owned()),
             sequence: if found.sequence == 0 { self.sequence() } else { found.sequence },
             ..(*found).clone()
         };

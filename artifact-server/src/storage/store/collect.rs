@@ -50,20 +50,33 @@ pub struct Listed {
     pub size: u64,
     /// What is recorded of it; `None` for a file somebody else put there and nobody has read yet.
     pub record: Option<Arc<Record>>,
+    /// The file that this one is an alias of, and what is recorded of that; `None` for its record when it is gone.
+    pub target: Option<(ArtifactPath, Option<Arc<Record>>)>,
 }
 
 impl Store {
     /// The stored files by artifact and name, from the index.
     pub fn list(&self, filter: &Filter) -> Vec<Listed> {
-        self.index.select(filter).into_iter().filter_map(listed).collect()
+        self.index.select(filter).into_iter().filter_map(listed).map(|listed| self.followed(listed)).collect()
+    }
+
+    /// Adds the file that an alias names.
+    fn followed(&self, listed: Listed) -> Listed {
+        let alias = listed.record.as_ref().and_then(|record| record.alias.as_ref());
+        let target = alias.and_then(|file| listed.path.dir().file(file).ok());
+        let target = target.map(|target| {
+            let record = self.index.record(&target);
+            (target, record)
+        });
+        Listed { target, ..listed }
     }
 
     /// Whether a file is there, and what is known of it. Reads no bytes.
     pub fn stat(&self, path: &ArtifactPath) -> Result<Option<Listed>, StorageError> {
         let Some(head) = self.storage.head(path)? else { return Ok(None) };
         Ok(match self.index.get(path) {
-            Some(entry) => listed((path.clone(), entry)),
-            None => Some(Listed { path: path.clone(), size: head.size, record: None }),
+            Some(entry) => listed((path.clone(), entry)).map(|listed| self.followed(listed)),
+            None => Some(Listed { path: path.clone(), size: head.size, record: None, target: None }),
         })
     }
 
@@ -117,16 +130,58 @@ impl Store {
         current: Option<&ArtifactPath>,
         retention: &Retention,
     ) -> Result<Vec<ArtifactPath>, StorageError> {
+        self.collect_until(caller, dir, current, (retention, &|| false))
+    }
+
+    /// As [`Store::collect`], but removes no more once `over` says so, which is no error.
+    pub fn collect_until(
+        &self,
+        caller: &Caller,
+        dir: &ArtifactDir,
+        current: Option<&ArtifactPath>,
+        (retention, over): (&Retention, &dyn Fn() -> bool),
+    ) -> Result<Vec<ArtifactPath>, StorageError> {
         let _one = self.stripes.lock(dir);
         let _held = self.epochs.hold(caller)?;
         let (now, clock) = (Instant::now(), Timestamp::now());
         let current = current.filter(|path| path.dir() == dir);
         self.index.set_current(dir, current.map(ArtifactPath::file), now);
-        let files = self.index.artifact(dir).into_iter().filter(|(_, entry)| may_remove(entry, &caller.owner));
+        let is_candidate = |entry: &Entry| may_remove(entry, &caller.owner) && !entry.is_alias();
+        let files = self.index.artifact(dir).into_iter().filter(|(_, entry)| is_candidate(entry));
         let candidates: Vec<_> = files.map(|(path, entry)| candidate(path, &entry, now, clock)).collect();
         let mut failed = None;
         let mut removed = Vec::new();
-        for path in retention::garbage(&candidates, retention) {
+        for path in retention::garbage(&candidates, retention).into_iter().take_while(|_| !over()) {
+            match self.delete(&path) {
+                Ok(()) => removed.push(path),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        failed.map_or(Ok(removed), Err)
+    }
+
+    /// Removes all files of one artifact that the owner has or nobody, but `current`, which has to be there. Aliases stay. Tries every file
+    /// before it reports the first error.
+    pub fn remove_all_but(
+        &self,
+        caller: &Caller,
+        dir: &ArtifactDir,
+        current: &ArtifactPath,
+    ) -> Result<Vec<ArtifactPath>, StorageError> {
+        let _one = self.stripes.lock(dir);
+        let _held = self.epochs.hold(caller)?;
+        let current = &self.target(current);
+        if self.storage.head(current)?.is_none() {
+            self.lose(current, self.index.get(current));
+            return Err(StorageError::NotFound(current.clone()));
+        }
+        self.index.set_current(dir, Some(current.file()), Instant::now());
+        let goes = |path: &ArtifactPath, entry: &Entry| {
+            path != current && !entry.is_alias() && may_remove(entry, &caller.owner)
+        };
+        let mut failed = None;
+        let mut removed = Vec::new();
+        for (path, _) in self.index.artifact(dir).into_iter().filter(|(path, entry)| goes(path, entry)) {
             match self.delete(&path) {
                 Ok(()) => removed.push(path),
                 Err(error) => failed = failed.or(Some(error)),
@@ -159,8 +214,8 @@ fn may_remove(entry: &Entry, owner: &Owner) -> bool {
 
 fn listed((path, entry): (ArtifactPath, Entry)) -> Option<Listed> {
     match entry.state {
-        State::Recorded(record) => Some(Listed { path, size: record.size, record: Some(record) }),
-        State::Unrecorded(head) => Some(Listed { path, size: head.size, record: None }),
+        State::Recorded(record) => Some(Listed { path, size: record.size, record: Some(record), target: None }),
+        State::Unrecorded(head) => Some(Listed { path, size: head.size, record: None, target: None }),
         State::Corrupted(_) => None,
     }
 }

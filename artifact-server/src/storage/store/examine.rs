@@ -60,7 +60,7 @@ impl Store {
                 Some(record) => Some(record.clone()),
                 None => self.storage.record(path)?.map(Arc::new),
             };
-            let expected = record.as_ref().map(|record| record.digest.clone()).or_else(|| named_digest(path));
+            let expected = record.as_ref().map(|record| record.digest.clone()).or_else(|| path.named_digest());
             let algorithm = expected.as_ref().map_or(self.algorithm, Digest::algorithm);
             let digest = match hash(&object, algorithm) {
                 Ok(digest) => digest,
@@ -100,6 +100,8 @@ impl Store {
                 digest,
                 content_digest: None,
                 revision: None,
+                mode: None,
+                alias: None,
                 size: object.head.size,
                 stored_at: object.head.modified,
                 sequence: 0,
@@ -157,12 +159,6 @@ impl Store {
             self.events.send(EventKind::Lost, Some(path), entry.owner());
         }
     }
-}
-
-/// Our own names carry the SHA-256 of the bytes.
-pub(super) fn named_digest(path: &ArtifactPath) -> Option<Digest> {
-    let hex = path.file().strip_suffix(".tar.gz")?;
-    format!("{}:{hex}", Algorithm::Sha256).parse().ok()
 }
 
 /// `Ok(None)` only if the hash itself fails, which it does not.

@@ -50,6 +50,11 @@ impl Entry {
         self.record().map_or("", |record| &record.owner)
     }
 
+    /// Whether it only names another file.
+    pub(super) fn is_alias(&self) -> bool {
+        self.record().is_some_and(|record| record.alias.is_some())
+    }
+
     /// The length in bytes, as far as it counts.
     pub(super) fn size(&self) -> u64 {
         match &self.state {
@@ -137,7 +142,7 @@ impl Index {
     pub(super) fn renew_predecessor(&self, newer: &ArtifactPath, now: Instant) {
         let mut tables = self.0.write();
         let Some(files) = tables.artifacts.get_mut(newer.dir()) else { return };
-        let others = || files.iter().filter(|(name, _)| *name != newer.file());
+        let others = || files.iter().filter(|(name, entry)| *name != newer.file() && !entry.is_alias());
         let last = others().max_by_key(|(_, entry)| entry.returned).map(|(name, _)| name.clone());
         for (name, entry) in files.iter_mut().filter(|(name, _)| *name != newer.file()) {
             if entry.current || Some(name) == last.as_ref() {

@@ -1,7 +1,7 @@
 //! The engine over a [`Storage`]: what is stored, whose it is, whether its bytes still are what they were, what may go, and
 //! who is told. The index in memory is a cache of the storage, never the truth.
 //!
-//! All methods but [`Store::lock`] block. One store for each process.
+//! All methods that are not async block. One store for each process.
 
 use std::{
     collections::BTreeSet,
@@ -19,6 +19,7 @@ use weir_proto::{Algorithm, ArtifactDir, ArtifactPath};
 use super::{Caller, Epochs, Record, Storage, StorageError, Swept, state, stripes::Stripes};
 
 mod adopt;
+mod alias;
 mod check;
 mod collect;
 mod events;
@@ -36,6 +37,7 @@ mod ordered;
 mod put;
 #[cfg(test)]
 pub(crate) mod rigged;
+mod sink;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -43,10 +45,11 @@ mod verify;
 mod volume_tests;
 
 pub use adopt::Adoption;
+pub use alias::Aliased;
 pub use collect::{Filter, Listed};
 pub use events::{EventKind, StoreEvent, Subscription};
-pub use lock::DirGuard;
-pub use put::Put;
+pub use lock::{DirGuard, HeldLock};
+pub use put::{Incoming, Put, Stored, Upload};
 pub use verify::{Looked, Opened, Verdict};
 
 use events::Events;
@@ -81,18 +84,30 @@ pub struct Stats {
     pub bytes: u64,
     /// Of these, how many have no record: not stored by this server, and not read yet.
     pub unrecorded: usize,
+    /// Other names for files.
+    pub aliases: usize,
+    /// Artifacts that callers have locked.
+    pub locked: usize,
     /// What the sweep at start-up met.
     pub swept: Swept,
 }
 
 impl Stats {
     fn add(&mut self, entry: &Entry) {
+        if entry.is_alias() {
+            self.aliases += 1;
+            return;
+        }
         self.files += 1;
         self.bytes += entry.size();
         self.unrecorded += usize::from(matches!(entry.state, State::Unrecorded(_)));
     }
 
     fn take(&mut self, entry: &Entry) {
+        if entry.is_alias() {
+            self.aliases -= 1;
+            return;
+        }
         self.files -= 1;
         self.bytes -= entry.size();
         self.unrecorded -= usize::from(matches!(entry.state, State::Unrecorded(_)));
@@ -167,9 +182,37 @@ impl Store {
         document.map_or(Ok(()), |document| state::write(&*self.storage, name, document))
     }
 
-    /// Waits until nobody else builds, collects or removes this artifact, and keeps others out until the guard is dropped.
-    pub async fn lock(&self, dir: &ArtifactDir) -> DirGuard {
-        self.locks.lock(dir).await
+    /// Waits until nobody else has locked one of these artifacts. `token` is that of a lock of the caller's own. That may change before
+    /// [`Store::enter`].
+    pub async fn unlocked(&self, dirs: &[ArtifactDir], token: Option<&str>) -> Result<(), StorageError> {
+        self.locks.wait(dirs, token).await
+    }
+
+    /// Waits until nobody else builds, collects or removes these artifacts, which are in the order of their names, and keeps others out until
+    /// the guards are dropped. `None` when somebody else has locked one meanwhile: begin anew with [`Store::unlocked`], holding nothing.
+    pub async fn enter(
+        &self,
+        dirs: &[ArtifactDir],
+        token: Option<&str>,
+    ) -> Result<Option<Vec<DirGuard>>, StorageError> {
+        self.locks.enter(dirs, token).await
+    }
+
+    /// Waits for the lock of an artifact, which the caller holds until it is dropped.
+    pub async fn hold(&self, dir: &ArtifactDir) -> HeldLock {
+        self.locks.hold(dir).await
+    }
+
+    /// Takes a turn, as one without a lock of its own.
+    #[cfg(test)]
+    pub(crate) async fn lock(&self, dir: &ArtifactDir) -> Vec<DirGuard> {
+        loop {
+            let dirs = std::slice::from_ref(dir);
+            self.unlocked(dirs, None).await.unwrap();
+            if let Some(guards) = self.enter(dirs, None).await.unwrap() {
+                return guards;
+            }
+        }
     }
 
     /// What is recorded of a file. From the index: the file may have been lost since.
@@ -189,7 +232,7 @@ impl Store {
 
     /// Counts for metrics.
     pub fn stats(&self) -> Stats {
-        Stats { swept: self.swept, ..self.index.stats() }
+        Stats { swept: self.swept, locked: self.locks.held(), ..self.index.stats() }
     }
 
     fn sequence(&self) -> u64 {

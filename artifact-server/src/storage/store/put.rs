@@ -10,11 +10,11 @@ use tokio::time::Instant;
 use weir_proto::{Algorithm, ArtifactDir, ArtifactPath, Digest};
 
 use super::{
-    super::{Caller, Published, Record, Stage, Stamp, StorageError},
+    super::{Caller, Object, Published, Record, Stage, Stamp, StorageError},
     Entry, EventKind, State, Store,
-    examine::Finding,
+    examine::{Finding, hash},
+    sink::{Hashed, Sink},
 };
-use crate::hash::Hasher;
 
 /// Bytes are hashed and written in pieces of this size, however they come.
 const BLOCK: usize = 64 * 1024;
@@ -34,6 +34,74 @@ pub struct Put {
     pub take_over: bool,
 }
 
+/// As [`Put`], with what only some callers choose.
+#[derive(Clone, Debug)]
+pub struct Upload {
+    /// Artifact, owner and digest.
+    pub put: Put,
+    /// The file's name; `None` for `<sha256 of the bytes>.tar.gz`.
+    pub file: Option<String>,
+    /// What the revision is to be. `None` keeps what is recorded; `Some(None)` is the one of the content, if there is any.
+    pub revision: Option<Option<String>>,
+    /// Permission bits; `None` for 0600.
+    pub mode: Option<u32>,
+    /// What the bytes must be.
+    pub expected: Option<Digest>,
+    /// Digests that are asked for besides.
+    pub also: Vec<Algorithm>,
+}
+
+impl From<Put> for Upload {
+    fn from(put: Put) -> Self {
+        Self { put, file: None, revision: None, mode: None, expected: None, also: Vec::new() }
+    }
+}
+
+/// A file on its way in: nobody sees it, and dropping it leaves nothing.
+pub struct Incoming {
+    upload: Upload,
+    sink: Sink,
+    location: String,
+}
+
+/// A file that is stored, durably.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// Where it lies.
+    pub path: ArtifactPath,
+    /// What is recorded of it.
+    pub record: Arc<Record>,
+    /// Whether the same bytes were there already.
+    pub unchanged: bool,
+    /// The digests that were asked for, in that order.
+    pub digests: Vec<Digest>,
+}
+
+impl Incoming {
+    /// How many bytes there are so far.
+    pub fn size(&self) -> u64 {
+        self.sink.size
+    }
+
+    /// Adds bytes. Blocks.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
+        self.fill(&mut |out| out.write_all(bytes))
+    }
+
+    /// Adds the bytes that `write` produces. Blocks. Its error comes back as [`StorageError::Content`], unless it was the storage's own.
+    pub fn fill(&mut self, write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> Result<(), StorageError> {
+        let written = {
+            let mut buffered = BufWriter::with_capacity(BLOCK, &mut self.sink);
+            write(&mut buffered).and_then(|()| buffered.flush())
+        };
+        let place = || self.upload.put.dir.to_string();
+        written.map_err(|cause| match self.sink.failed.take() {
+            Some(number) => StorageError::io("write", format!("{}/{}", self.location, place()), number),
+            None => StorageError::Content { place: place(), cause },
+        })
+    }
+}
+
 impl Store {
     /// Stores the bytes that `write` produces as `<sha256 of the bytes>.tar.gz` and returns when they and their record are
     /// durable. Bytes that are there already are not stored again: their record is returned, brought up to date.
@@ -44,95 +112,153 @@ impl Store {
         request: &Put,
         write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
     ) -> Result<(ArtifactPath, Arc<Record>), StorageError> {
-        self.admit(request)?;
-        let mut sink = Sink::new(self.storage.stage(&request.dir)?, request.algorithm);
-        let written = {
-            let mut buffered = BufWriter::with_capacity(BLOCK, &mut sink);
-            write(&mut buffered).and_then(|()| buffered.flush())
-        };
-        if let Err(cause) = written {
-            let place = request.dir.to_string();
-            return Err(match sink.failed {
-                Some(number) => StorageError::io("write", format!("{}/{place}", self.storage.location()), number),
-                None => StorageError::Content { place, cause },
-            });
-        }
-        let (stage, size, name, digest) = sink.finish(&request.dir)?;
-        let path = request.dir.file(&format!("{}.tar.gz", name.hex()));
-        let path = path.map_err(|error| content_error(&request.dir, io::Error::other(error)))?;
-
-        let _one = self.stripes.lock(&request.dir);
-        self.admit(request)?;
-        let found = self.examine(&path)?;
-        // Producing the bytes may have taken minutes.
-        let _held = self.epochs.hold(&request.caller)?;
-        let stored = match found {
-            Finding::Intact(record, _) => self.reuse(request, &path, &record, digest)?,
-            Finding::Missing | Finding::Corrupted => self.publish(stage, request, &path, (size, digest))?,
-        };
-        self.take_over(request)?;
-        self.index.renew_predecessor(&path, Instant::now());
-        Ok((path, stored))
+        let mut incoming = self.begin(request.clone().into())?;
+        incoming.fill(write)?;
+        self.finish(incoming).map(|stored| (stored.path, stored.record))
     }
 
-    /// Refuses to mix owners under one artifact.
-    fn admit(&self, request: &Put) -> Result<(), StorageError> {
-        let owner = request.caller.owner.to_string();
-        let files = self.index.artifact(&request.dir);
+    /// Makes room for a file. Nothing of the artifact is kept from others until [`Store::finish`]. Blocks.
+    pub fn begin(&self, upload: Upload) -> Result<Incoming, StorageError> {
+        self.may_store(&upload.put.caller, &upload.put.dir, upload.put.take_over)?;
+        let expected = upload.expected.as_ref().map(Digest::algorithm);
+        let algorithms = upload.also.iter().copied().chain(expected).chain([upload.put.algorithm]);
+        let sink = Sink::new(self.storage.stage(&upload.put.dir)?, algorithms);
+        Ok(Incoming { upload, sink, location: self.storage.location() })
+    }
+
+    /// Makes a file visible and durable. The same bytes under the same name are not stored again; other bytes under a name that was chosen
+    /// take the place of those that are there. On an error nothing is left of what came in.
+    pub fn finish(&self, incoming: Incoming) -> Result<Stored, StorageError> {
+        let Incoming { upload, sink, .. } = incoming;
+        let put = &upload.put;
+        let hashed = sink.finish(&put.dir)?;
+        let path = checked_path(&upload, &hashed)?;
+        let _one = self.stripes.lock(&put.dir);
+        self.may_store(&put.caller, &put.dir, put.take_over)?;
+        let found = self.examine(&path)?;
+        // Producing the bytes may have taken minutes.
+        let _held = self.epochs.hold(&put.caller)?;
+        let digests = upload.also.iter().filter_map(|&algorithm| hashed.digest(algorithm).cloned()).collect();
+        let (record, unchanged) = match found {
+            Finding::Intact(record, _) if record.alias.is_some() => {
+                return Err(StorageError::NameTaken { path, by: "an alias" });
+            }
+            Finding::Intact(record, object) if is_same(&upload, &hashed, (&path, &record), &object) => {
+                (self.reuse(&upload, &path, &record, &hashed)?, true)
+            }
+            Finding::Intact(..) => (self.replace(&upload, &path, hashed)?, false),
+            Finding::Missing | Finding::Corrupted => self.publish(&upload, &path, hashed)?,
+        };
+        self.take_over(&put.caller, &put.dir)?;
+        self.index.renew_predecessor(&path, Instant::now());
+        Ok(Stored { path, record, unchanged, digests })
+    }
+
+    /// Refuses to mix owners under one artifact, and a caller whose epoch is over.
+    pub fn may_store(&self, caller: &Caller, dir: &ArtifactDir, take_over: bool) -> Result<(), StorageError> {
+        let owner = caller.owner.to_string();
+        let files = self.index.artifact(dir);
         match files.iter().map(|(_, entry)| entry.owner()).find(|&found| !found.is_empty() && found != owner) {
-            Some(other) if !request.take_over => {
-                Err(StorageError::OwnedByAnother { place: request.dir.to_string(), owner: other.to_owned() })
+            Some(other) if !take_over => {
+                Err(StorageError::OwnedByAnother { place: dir.to_string(), owner: other.to_owned() })
             }
             _ => Ok(()),
         }
     }
 
-    fn publish(
-        &self,
-        stage: Box<dyn Stage>,
-        request: &Put,
-        path: &ArtifactPath,
-        (size, digest): (u64, Digest),
-    ) -> Result<Arc<Record>, StorageError> {
-        let record = Record {
-            owner: request.caller.owner.to_string(),
-            digest,
-            content_digest: request.content_digest.clone(),
-            revision: None,
-            size,
+    /// A new record for bytes that have just come in.
+    fn new_record(&self, upload: &Upload, hashed: &Hashed) -> Record {
+        let put = &upload.put;
+        Record {
+            owner: put.caller.owner.to_string(),
+            digest: hashed.chosen(put.algorithm),
+            content_digest: put.content_digest.clone(),
+            revision: upload.revision.clone().flatten(),
+            mode: upload.mode,
+            alias: None,
+            size: hashed.size,
             stored_at: Timestamp::now(),
             sequence: self.sequence(),
             stamp: Stamp::new(""),
-        };
-        match stage.publish(path, &record)? {
-            Published::Stored(stamp) => {
-                let record = Arc::new(Record { stamp, ..record });
-                let state = State::Recorded(record.clone());
-                self.index.insert(path, Entry { state, returned: Instant::now(), current: false });
-                self.events.send(EventKind::Stored, Some(path), &record.owner);
-                Ok(record)
-            }
+        }
+    }
+
+    /// True when it was there.
+    fn publish(
+        &self,
+        upload: &Upload,
+        path: &ArtifactPath,
+        mut hashed: Hashed,
+    ) -> Result<(Arc<Record>, bool), StorageError> {
+        let record = self.new_record(upload, &hashed);
+        match hashed.take_stage(path)?.publish(path, &record)? {
+            Published::Stored(stamp) => Ok((self.appeared(path, Record { stamp, ..record }, false), false)),
             // Somebody put it there since it was looked for.
             Published::Present => match self.examine(path)? {
-                Finding::Intact(found, _) => self.reuse(request, path, &found, record.digest),
-                Finding::Missing | Finding::Corrupted => {
-                    Err(StorageError::io("write", path, io::Error::other("somebody else changes the file")))
+                Finding::Intact(found, object) if is_same(upload, &hashed, (path, &found), &object) => {
+                    Ok((self.reuse(upload, path, &found, &hashed)?, true))
                 }
+                _ => Err(StorageError::io("write", path, io::Error::other("somebody else changes the file"))),
             },
         }
+    }
+
+    /// Puts other bytes in place of those that are there. Those who read these go on reading them.
+    fn replace(&self, upload: &Upload, path: &ArtifactPath, mut hashed: Hashed) -> Result<Arc<Record>, StorageError> {
+        let record = self.new_record(upload, &hashed);
+        self.put_in_place(path, record, hashed.take_stage(path)?)
+    }
+
+    /// Puts an object under a key, whatever is there. The caller holds the artifact's stripe.
+    pub(super) fn put_in_place(
+        &self,
+        path: &ArtifactPath,
+        record: Record,
+        stage: Box<dyn Stage>,
+    ) -> Result<Arc<Record>, StorageError> {
+        let known = self.index.get(path);
+        match stage.replace(path, &record) {
+            Ok(stamp) => {
+                let current = known.is_some_and(|entry| entry.current);
+                Ok(self.appeared(path, Record { stamp, ..record }, current))
+            }
+            Err(error) => {
+                // The old object is there, or the new one: what is known of it must be what is so.
+                self.index.remove(path);
+                if self.examine(path).is_err()
+                    && let Some(known) = known
+                {
+                    self.index.insert(path, known);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn appeared(&self, path: &ArtifactPath, record: Record, current: bool) -> Arc<Record> {
+        let record = Arc::new(record);
+        let state = State::Recorded(record.clone());
+        self.index.insert(path, Entry { state, returned: Instant::now(), current });
+        self.events.send(EventKind::Stored, Some(path), &record.owner);
+        record
     }
 
     /// The bytes are there: only what is said of them may have to change.
     fn reuse(
         &self,
-        request: &Put,
+        upload: &Upload,
         path: &ArtifactPath,
         found: &Arc<Record>,
-        digest: Digest,
+        hashed: &Hashed,
     ) -> Result<Arc<Record>, StorageError> {
-        let mut record = Record { owner: request.caller.owner.to_string(), digest, ..(**found).clone() };
-        if request.content_digest.is_some() {
-            record.content_digest.clone_from(&request.content_digest);
+        let put = &upload.put;
+        let digest = hashed.chosen(put.algorithm);
+        let mut record = Record { owner: put.caller.owner.to_string(), digest, ..(**found).clone() };
+        if put.content_digest.is_some() {
+            record.content_digest.clone_from(&put.content_digest);
+        }
+        if let Some(revision) = &upload.revision {
+            record.revision.clone_from(revision);
         }
         let record = if record == **found { found.clone() } else { self.rewrite(path, record)? };
         self.index.renew(path, Instant::now());
@@ -140,9 +266,9 @@ impl Store {
     }
 
     /// Makes all files of the artifact the new owner's.
-    fn take_over(&self, request: &Put) -> Result<(), StorageError> {
-        let owner = request.caller.owner.to_string();
-        for (path, entry) in self.index.artifact(&request.dir) {
+    pub(super) fn take_over(&self, caller: &Caller, dir: &ArtifactDir) -> Result<(), StorageError> {
+        let owner = caller.owner.to_string();
+        for (path, entry) in self.index.artifact(dir) {
             let Some(record) = entry.record().filter(|record| record.owner != owner) else { continue };
             match self.rewrite(&path, Record { owner: owner.clone(), ..(**record).clone() }) {
                 Err(StorageError::NotFound(_)) => self.lose(&path, Some(entry)),
@@ -152,7 +278,7 @@ impl Store {
         Ok(())
     }
 
-    fn rewrite(&self, path: &ArtifactPath, record: Record) -> Result<Arc<Record>, StorageError> {
+    pub(super) fn rewrite(&self, path: &ArtifactPath, record: Record) -> Result<Arc<Record>, StorageError> {
         self.storage.put_record(path, &record)?;
         let record = Arc::new(record);
         self.index.update(path, record.clone());
@@ -160,57 +286,48 @@ impl Store {
     }
 }
 
-/// Counts and hashes what goes to the stage.
-struct Sink {
-    stage: Box<dyn Stage>,
-    size: u64,
-    name: Hasher,
-    /// `None` when it is the name's algorithm.
-    chosen: Option<Hasher>,
-    /// The storage's own error, which the writer may have wrapped or lost.
-    failed: Option<io::Error>,
+/// The file's path, if the bytes are what they should be.
+fn checked_path(upload: &Upload, hashed: &Hashed) -> Result<ArtifactPath, StorageError> {
+    let dir = &upload.put.dir;
+    let sha256 = hashed.chosen(Algorithm::Sha256);
+    let path = match &upload.file {
+        Some(file) => dir.file(file),
+        None => dir.file(&format!("{}.tar.gz", sha256.hex())),
+    };
+    let path =
+        path.map_err(|error| StorageError::Content { place: dir.to_string(), cause: io::Error::other(error) })?;
+    let wrong = |field, expected: &Digest, found: &Digest| StorageError::DigestMismatch {
+        place: path.to_string(),
+        field,
+        expected: Box::new(expected.clone()),
+        found: Box::new(found.clone()),
+    };
+    if let Some(expected) = &upload.expected
+        && let Some(found) = hashed.digest(expected.algorithm())
+        && found != expected
+    {
+        return Err(wrong("header.expected_digest", expected, found));
+    }
+    match path.named_digest() {
+        Some(named) if named != sha256 => Err(wrong("header.file", &named, &sha256)),
+        _ => Ok(path),
+    }
 }
 
-impl Sink {
-    fn new(stage: Box<dyn Stage>, algorithm: Algorithm) -> Self {
-        let chosen = (algorithm != Algorithm::Sha256).then(|| Hasher::new(algorithm));
-        Self { stage, size: 0, name: Hasher::new(Algorithm::Sha256), chosen, failed: None }
+/// Whether an intact file has these bytes, and these permissions if they were chosen. Only a record of an algorithm that was not computed
+/// costs a read.
+fn is_same(upload: &Upload, hashed: &Hashed, (path, record): (&ArtifactPath, &Record), object: &Object) -> bool {
+    if upload.file.is_some() && record.mode != upload.mode {
+        return false;
     }
-
-    fn finish(self, dir: &ArtifactDir) -> Result<(Box<dyn Stage>, u64, Digest, Digest), StorageError> {
-        let failed = |error| content_error(dir, io::Error::other(error));
-        let name = self.name.finish().map_err(failed)?;
-        let chosen = self.chosen.map(Hasher::finish).transpose().map_err(failed)?;
-        let digest = chosen.unwrap_or_else(|| name.clone());
-        Ok((self.stage, self.size, name, digest))
+    if path.named_digest().is_some() {
+        return true;
     }
-}
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.stage.write(bytes) {
-            Ok(written) => {
-                let taken = &bytes[..written];
-                self.name.update(taken);
-                if let Some(chosen) = &mut self.chosen {
-                    chosen.update(taken);
-                }
-                self.size += written as u64;
-                Ok(written)
-            }
-            Err(error) => {
-                self.failed =
-                    Some(error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error));
-                Err(error)
-            }
+    match hashed.digest(record.digest.algorithm()) {
+        Some(digest) => *digest == record.digest,
+        None if record.size != hashed.size => false,
+        None => {
+            matches!(hash(object, Algorithm::Sha256), Ok(Some(digest)) if digest == hashed.chosen(Algorithm::Sha256))
         }
     }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.stage.flush()
-    }
-}
-
-fn content_error(dir: &ArtifactDir, cause: io::Error) -> StorageError {
-    StorageError::Content { place: dir.to_string(), cause }
 }

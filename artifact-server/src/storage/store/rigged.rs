@@ -16,6 +16,9 @@ type OnRead = Arc<dyn Fn(&Memory, &ArtifactPath) -> io::Result<()> + Send + Sync
 /// Called before each read of a record.
 type OnRecord = Arc<dyn Fn(&ArtifactPath) -> io::Result<()> + Send + Sync>;
 
+/// Called around a replacement; an error is that of the replacement.
+type OnReplace = Arc<dyn Fn(bool) -> io::Result<()> + Send + Sync>;
+
 pub(crate) struct Rigged {
     pub(crate) memory: Memory,
     pub(crate) on_read: OnRead,
@@ -23,18 +26,27 @@ pub(crate) struct Rigged {
     pub(crate) on_change: Arc<dyn Fn() + Send + Sync>,
     /// Called before a record is read.
     pub(crate) on_record: OnRecord,
+    /// Called before an object takes the place of another, and with `true` after it.
+    pub(crate) on_replace: OnReplace,
 }
 
 impl Rigged {
     /// Disturbs nothing.
     pub(crate) fn over(memory: Memory) -> Self {
-        Self { memory, on_read: Arc::new(|_, _| Ok(())), on_change: Arc::new(|| {}), on_record: Arc::new(|_| Ok(())) }
+        Self {
+            memory,
+            on_read: Arc::new(|_, _| Ok(())),
+            on_change: Arc::new(|| {}),
+            on_record: Arc::new(|_| Ok(())),
+            on_replace: Arc::new(|_| Ok(())),
+        }
     }
 }
 
 struct Followed {
     stage: Box<dyn Stage>,
     on_change: Arc<dyn Fn() + Send + Sync>,
+    on_replace: OnReplace,
 }
 
 impl Write for Followed {
@@ -51,6 +63,15 @@ impl Stage for Followed {
     fn publish(self: Box<Self>, path: &ArtifactPath, record: &Record) -> Result<Published, StorageError> {
         (self.on_change)();
         self.stage.publish(path, record)
+    }
+
+    fn replace(self: Box<Self>, path: &ArtifactPath, record: &Record) -> Result<Stamp, StorageError> {
+        (self.on_change)();
+        let failed = |cause| StorageError::io("write", path, cause);
+        (self.on_replace)(false).map_err(failed)?;
+        let stamp = self.stage.replace(path, record)?;
+        (self.on_replace)(true).map_err(failed)?;
+        Ok(stamp)
     }
 }
 
@@ -82,9 +103,13 @@ impl Storage for Rigged {
         self.memory.location()
     }
 
+    fn locate(&self, path: &ArtifactPath) -> Result<String, StorageError> {
+        self.memory.locate(path)
+    }
+
     fn stage(&self, dir: &ArtifactDir) -> Result<Box<dyn Stage>, StorageError> {
-        let on_change = self.on_change.clone();
-        self.memory.stage(dir).map(|stage| Box::new(Followed { stage, on_change }) as Box<dyn Stage>)
+        let (on_change, on_replace) = (self.on_change.clone(), self.on_replace.clone());
+        self.memory.stage(dir).map(|stage| Box::new(Followed { stage, on_change, on_replace }) as Box<dyn Stage>)
     }
 
     fn open(&self, path: &ArtifactPath) -> Result<Option<Object>, StorageError> {

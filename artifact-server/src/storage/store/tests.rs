@@ -474,3 +474,134 @@ async fn locks_are_by_artifact_and_go_with_their_guards() {
     drop(waiter.await);
     assert_eq!(store.locks.len(), 1, "only the other artifact's is left");
 }
+
+#[tokio::test]
+async fn a_held_lock_keeps_out_all_but_those_with_its_token() {
+    use futures::FutureExt as _;
+    let (_, store) = over_memory();
+    let (front, back) = (dir("front"), dir("back"));
+    let held = store.hold(&front).await;
+    let token = held.token().to_owned();
+    let both = [back.clone(), front.clone()];
+    let mine = store.enter(&both, Some(&token)).await.unwrap().expect("its own");
+    drop(mine);
+    assert!(store.enter(&both, None).await.unwrap().is_none(), "somebody else's");
+    assert!(store.unlocked(&both, None).now_or_never().is_none(), "it waits");
+    let waiting = store.lock(&back).now_or_never().expect("nobody keeps the other's turn while it waits");
+    drop(waiting);
+    let mut next = Box::pin(store.hold(&front));
+    assert!((&mut next).now_or_never().is_none(), "one at a time");
+    drop(held);
+    assert!(matches!(store.unlocked(&both, Some(&token)).await, Err(StorageError::LockLost)));
+    let next = next.await;
+    assert!(matches!(store.enter(&both, Some(&token)).await, Err(StorageError::LockLost)));
+    assert!(store.enter(&both, Some(next.token())).await.unwrap().is_some());
+    drop(next);
+    assert_eq!((store.locks.len(), store.stats().locked), (0, 0), "nothing is left");
+}
+
+#[tokio::test]
+async fn a_lock_is_granted_when_whoever_changes_the_artifact_is_done() {
+    use futures::FutureExt as _;
+    let (_, store) = over_memory();
+    let front = dir("front");
+    let turn = store.lock(&front).await;
+    let mut hold = Box::pin(store.hold(&front));
+    assert!((&mut hold).now_or_never().is_none());
+    drop(turn);
+    let held = hold.now_or_never().expect("now it is");
+    // Whoever waits for its turn behind the lock has to wait for the lock, too.
+    let dirs = [front.clone()];
+    let mut entering = Box::pin(store.enter(&dirs, None));
+    assert!(matches!((&mut entering).now_or_never(), Some(Ok(None))));
+    drop(held);
+    assert!(store.enter(&dirs, None).await.unwrap().is_some());
+}
+
+#[test]
+fn a_chosen_name_can_get_other_bytes() {
+    let (_, store) = over_memory();
+    let upload = || Upload { file: Some("a.yaml".into()), ..Upload::from(request("front", "1")) };
+    let store_it = |upload: Upload, bytes: &[u8]| {
+        let mut incoming = store.begin(upload)?;
+        incoming.append(bytes)?;
+        store.finish(incoming)
+    };
+    let one = store_it(upload(), b"one").unwrap();
+    assert!(!one.unchanged);
+    let opened = store.open_verified(&one.path).unwrap().unwrap();
+    let again = store_it(upload(), b"one").unwrap();
+    assert_eq!((again.unchanged, &again.record), (true, &one.record));
+    // The same bytes, though the record has a digest that was not computed for this.
+    let other = Put { algorithm: Algorithm::Blake3, ..request("front", "1") };
+    let blake3 = store_it(Upload { put: other, ..upload() }, b"one").unwrap();
+    assert!(blake3.unchanged && blake3.record.digest.algorithm() == Algorithm::Blake3);
+    assert!(store_it(upload(), b"one").unwrap().unchanged);
+
+    let mut watcher = store.watch();
+    let two = store_it(upload(), b"two").unwrap();
+    assert_eq!((two.unchanged, &two.path, served(&store, &two.path)), (false, &one.path, Some(b"two".to_vec())));
+    let event = futures::FutureExt::now_or_never(watcher.next()).unwrap().unwrap();
+    assert_eq!((event.kind, event.path), (EventKind::Stored, Some(one.path.clone())));
+    assert!(two.record.sequence > one.record.sequence);
+    assert_eq!(&opened.piece(0..3, 9).unwrap()[..], b"one", "who has it open reads on");
+    let wrong = Upload { expected: Some(sha256(b"x")), ..upload() };
+    assert!(matches!(store_it(wrong, b"three"), Err(StorageError::DigestMismatch { .. })));
+    let promised = format!("{}.tar.gz", sha256(b"x").hex());
+    let named = Upload { file: Some(promised), ..upload() };
+    assert!(matches!(store_it(named.clone(), b"three"), Err(StorageError::DigestMismatch { .. })));
+    store_it(named, b"x").unwrap();
+    assert_eq!(served(&store, &two.path).unwrap(), b"two");
+}
+
+#[test]
+fn a_replacement_that_fails_is_known_for_what_it_left() {
+    for (fails_after, expected) in [(false, b"one"), (true, b"two")] {
+        let on_replace = Arc::new(move |after| match after == fails_after {
+            true => Err(io::Error::from_raw_os_error(5)),
+            false => Ok(()),
+        });
+        let store = over(Rigged { on_replace, ..Rigged::over(Memory::new()) });
+        let write = |bytes: &[u8]| {
+            let mut incoming =
+                store.begin(Upload { file: Some("a.yaml".into()), ..Upload::from(request("front", "1")) })?;
+            incoming.append(bytes)?;
+            store.finish(incoming)
+        };
+        let one = write(b"one").unwrap();
+        assert!(write(b"two").is_err());
+        assert_eq!(served(&store, &one.path).unwrap(), expected, "neither lost nor taken for damaged");
+        assert_eq!(store.verify(&one.path, &sha256(expected)).unwrap(), Verdict::Ok);
+    }
+}
+
+#[test]
+fn aliases_follow_their_files_and_are_never_collected() {
+    let (_, store) = over_memory();
+    let (one, _) = put(&store, &request("front", "1"), b"one").unwrap();
+    let (two, _) = put(&store, &request("front", "1"), b"two").unwrap();
+    let name = dir("front").file("latest").unwrap();
+    let aliased = store.alias(&caller("1"), &one, &name, false).unwrap();
+    assert_eq!((aliased.target, aliased.unchanged), (one.clone(), false));
+    assert!(store.alias(&caller("1"), &one, &name, false).unwrap().unchanged);
+    assert_eq!(served(&store, &name).unwrap(), b"one");
+    assert_eq!(store.verify(&name, &sha256(b"one")).unwrap(), Verdict::Ok);
+    store.alias(&caller("1"), &two, &name, false).unwrap();
+    assert_eq!(served(&store, &name).unwrap(), b"two");
+    assert_eq!((store.stats().files, store.stats().aliases), (2, 1));
+    let nothing = Retention { ttl: Duration::ZERO, grace: Duration::ZERO, records: 0, limit: 1000 };
+    std::thread::sleep(Duration::from_millis(2));
+    let mut removed = store.collect(&caller("1"), &dir("front"), None, &nothing).unwrap();
+    removed.sort();
+    let mut both = vec![one.clone(), two.clone()];
+    both.sort();
+    assert_eq!(removed, both);
+    assert_eq!(served(&store, &name), None, "it leads nowhere");
+    assert_eq!(store.verify(&name, &sha256(b"two")).unwrap(), Verdict::Missing);
+    assert!(matches!(store.alias(&caller("1"), &one, &name, false), Err(StorageError::NotFound(_))));
+    // Opened again, it is still one.
+    put(&store, &request("front", "1"), b"two").unwrap();
+    let again = Store::open(store.storage().clone(), Algorithm::Sha256).unwrap();
+    assert_eq!(served(&again, &name).unwrap(), b"two");
+    assert_eq!(again.target(&name), two);
+}

@@ -1,7 +1,8 @@
 //! Whether a file still is what it was.
 
-use std::sync::Arc;
+use std::{io, ops::Range, sync::Arc};
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::time::Instant;
 use weir_proto::{Algorithm, ArtifactPath, Digest};
@@ -9,7 +10,7 @@ use weir_proto::{Algorithm, ArtifactPath, Digest};
 use super::{
     super::{Body, Object, Record, Stamp, StorageError},
     Store,
-    examine::{Finding, hash, named_digest},
+    examine::{Finding, hash},
 };
 
 /// The answer to "does this file still have this digest?".
@@ -40,6 +41,19 @@ pub struct Opened {
     pub body: Arc<dyn Body>,
 }
 
+impl Opened {
+    /// Reads the start of a range, `most` bytes at most. Blocks. Fails when the file has been touched since it was verified.
+    pub fn piece(&self, range: Range<u64>, most: u64) -> io::Result<Bytes> {
+        let length = usize::try_from((range.end - range.start).min(most)).map_err(io::Error::other)?;
+        let mut bytes = vec![0; length];
+        self.body.read_exact_at(&mut bytes, range.start)?;
+        if self.body.stamp()? != self.stamp {
+            return Err(io::Error::other("the file was changed while it was read"));
+        }
+        Ok(bytes.into())
+    }
+}
+
 /// What a look at a file says without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Looked<T> {
@@ -54,7 +68,10 @@ pub enum Looked<T> {
 impl Store {
     /// Looks at the stamp first and hashes only when it has moved. A file with wrong bytes is taken out of service, removed and
     /// reported as an event. A good one counts as returned to its caller.
+    ///
+    /// Here and below, an alias stands for the file that it names.
     pub fn verify(&self, path: &ArtifactPath, digest: &Digest) -> Result<Verdict, StorageError> {
+        let path = &self.target(path);
         let record = match self.unmoved(path)? {
             Some(record) => record,
             None => {
@@ -76,6 +93,7 @@ impl Store {
     /// Opens a file to serve it. `None` when there is none, or none that may be served. A file whose stamp has moved since it was
     /// last hashed is hashed first, through the same handle that is returned; that can take a while for a big one.
     pub fn open_verified(&self, path: &ArtifactPath) -> Result<Option<Opened>, StorageError> {
+        let path = &self.target(path);
         match self.open_untouched(path)? {
             Looked::Missing => return Ok(None),
             Looked::Good(opened) => return Ok(Some(opened)),
@@ -91,6 +109,7 @@ impl Store {
     /// Opens a file to serve it, unless it has to be hashed first. Never takes long. A file that is gone counts as touched, so that the
     /// loss is noted by [`Store::open_verified`].
     pub fn open_untouched(&self, path: &ArtifactPath) -> Result<Looked<Opened>, StorageError> {
+        let path = &self.target(path);
         let Some(known) = self.index.get(path) else { return Ok(Looked::Missing) };
         Ok(match (known.record(), self.storage.open(path)?) {
             (Some(record), Some(object)) if record.stamp == object.head.stamp => Looked::Good(opened(record, object)),
@@ -111,7 +130,7 @@ impl Store {
             return Ok(record.digest == *digest);
         }
         if digest.algorithm() == Algorithm::Sha256
-            && let Some(named) = named_digest(path)
+            && let Some(named) = path.named_digest()
         {
             return Ok(named == *digest);
         }

@@ -7,7 +7,7 @@ use super::{BadPattern, rune};
 
 /// A parsed segment: runs without a star, each maybe behind one.
 #[derive(Debug)]
-pub(super) struct Segment(Vec<Run>);
+pub(in crate::tree) struct Segment(Vec<Run>);
 
 #[derive(Debug, Default)]
 struct Run {
@@ -24,7 +24,7 @@ enum Item {
 }
 
 impl Segment {
-    pub(super) fn parse(pattern: &[u8]) -> Result<Self, BadPattern> {
+    pub(in crate::tree) fn parse(pattern: &[u8]) -> Result<Self, BadPattern> {
         let mut runs = vec![Run::default()];
         let mut rest = pattern;
         while let Some((&byte, tail)) = rest.split_first() {
@@ -58,7 +58,7 @@ impl Segment {
     }
 
     /// Whether the whole name matches. Takes the first place for each run, which is as good as any other.
-    pub(super) fn matches(&self, name: &[u8]) -> bool {
+    pub(in crate::tree) fn matches(&self, name: &[u8]) -> bool {
         let mut rest = name;
         for (index, run) in self.0.iter().enumerate() {
             let last = index + 1 == self.0.len();

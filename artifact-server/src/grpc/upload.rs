@@ -1,0 +1,352 @@
+//! `Write` and `Archive`: a header, then bytes.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, Streaming};
+use weir_proto::{ArtifactDir, Digest, Failure, Reason, v1};
+
+use super::{
+    call::{self, Server, blocking},
+    convert::{self, Defaults, Settings},
+};
+use crate::{
+    build::{Archived, Builder, Ignore},
+    hash::Hasher,
+    source::SourceError,
+    storage::{Caller, Incoming, Put, Stored, Upload},
+    tree::ignore::{Builtin, RulesError},
+};
+
+/// How long a stream may bring nothing.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// One message of an upload.
+trait Message {
+    type Header;
+
+    fn part(self) -> Option<Part<Self::Header>>;
+}
+
+enum Part<H> {
+    Header(Box<H>),
+    Chunk(Bytes),
+}
+
+impl Message for v1::WriteRequest {
+    type Header = v1::WriteHeader;
+
+    fn part(self) -> Option<Part<Self::Header>> {
+        Some(match self.message? {
+            v1::write_request::Message::Header(header) => Part::Header(Box::new(header)),
+            v1::write_request::Message::Chunk(chunk) => Part::Chunk(chunk.into()),
+        })
+    }
+}
+
+impl Message for v1::ArchiveRequest {
+    type Header = v1::ArchiveHeader;
+
+    fn part(self) -> Option<Part<Self::Header>> {
+        Some(match self.message? {
+            v1::archive_request::Message::Header(header) => Part::Header(Box::new(header)),
+            v1::archive_request::Message::Chunk(chunk) => Part::Chunk(chunk.into()),
+        })
+    }
+}
+
+async fn next<M>(messages: &mut Streaming<M>) -> Result<Option<M>, Status> {
+    let silent = |_| Status::deadline_exceeded(format!("nothing came for {} s", SILENCE.as_secs()));
+    timeout(SILENCE, messages.message()).await.map_err(silent)?
+}
+
+async fn header<M: Message>(messages: &mut Streaming<M>) -> Result<M::Header, Status> {
+    match next(messages).await?.and_then(Message::part) {
+        Some(Part::Header(header)) => Ok(*header),
+        _ => Err(convert::invalid("header", "the first message must be the header").into()),
+    }
+}
+
+/// The next bytes; `None` at the end.
+async fn chunk<M: Message>(messages: &mut Streaming<M>) -> Result<Option<Bytes>, Status> {
+    match next(messages).await?.map(Message::part) {
+        None => Ok(None),
+        Some(Some(Part::Chunk(chunk))) => Ok(Some(chunk)),
+        Some(_) => Err(convert::invalid("chunk", "every message after the header must be a chunk").into()),
+    }
+}
+
+/// Carries out a `Write`. Dropping it leaves nothing, unless all bytes were there already.
+pub(super) async fn write(
+    server: &Server,
+    mut messages: Streaming<v1::WriteRequest>,
+) -> Result<v1::WriteResponse, Status> {
+    let mut header = header(&mut messages).await?;
+    let token = call::token(header.caller.as_ref());
+    let caller = convert::caller(header.caller.take())?;
+    let (upload, settings) = write_order(header, caller.clone(), &server.defaults)?;
+    server.admit_caller(caller).await?;
+    let dir = upload.put.dir.clone();
+    let mut incoming = begin(server, upload).await?;
+    while let Some(chunk) = chunk(&mut messages).await? {
+        server.metrics.uploaded(chunk.len() as u64);
+        let most = server.max_bytes;
+        if incoming.size().saturating_add(chunk.len() as u64) > most {
+            let text = format!("the file is larger than {most} bytes; raise --artifact-max-size");
+            return Err(Failure::new(Reason::TooLarge, text).into());
+        }
+        incoming = blocking(move || incoming.append(&chunk).map(|()| incoming)).await?;
+    }
+    let Stored { path, record, unchanged, digests } = finish(server, dir, token.as_deref(), incoming).await?;
+    let artifact = convert::artifact(&path, &record, &settings.advertised_address);
+    Ok(v1::WriteResponse { artifact: Some(artifact), unchanged, digests: texts(&digests) })
+}
+
+async fn begin(server: &Server, upload: Upload) -> Result<Incoming, Failure> {
+    let store = Arc::clone(&server.store);
+    blocking(move || store.begin(upload)).await
+}
+
+/// Makes a file visible once nobody else works on the artifact, or has locked it.
+async fn finish(server: &Server, dir: ArtifactDir, token: Option<&str>, incoming: Incoming) -> Result<Stored, Failure> {
+    let guards = call::enter(&server.store, vec![dir], token).await?;
+    let store = Arc::clone(&server.store);
+    blocking(move || (store.finish(incoming), drop(guards)).0).await
+}
+
+/// Carries out an `Archive`. Dropping it leaves nothing, unless all bytes were there already.
+pub(super) async fn archive(
+    server: &Server,
+    builder: &Arc<Builder>,
+    mut messages: Streaming<v1::ArchiveRequest>,
+) -> Result<v1::ArchiveResponse, Status> {
+    let mut header = header(&mut messages).await?;
+    let token = call::token(header.caller.as_ref());
+    let caller = convert::caller(header.caller.take())?;
+    let ArchiveOrder { upload, settings, ignore, expected } = archive_order(header, caller.clone(), &server.defaults)?;
+    server.admit_caller(caller).await?;
+    let dir = upload.put.dir.clone();
+    server.store.may_store(&upload.put.caller, &dir, upload.put.take_over).map_err(Failure::from)?;
+
+    let receiver = Arc::clone(builder);
+    let mut receiving = blocking(move || receiver.receive()).await?;
+    let mut hasher = expected.as_ref().map(|expected| Hasher::new(expected.algorithm()));
+    while let Some(chunk) = chunk(&mut messages).await? {
+        server.metrics.uploaded(chunk.len() as u64);
+        let append = move || {
+            if let Some(hasher) = &mut hasher {
+                hasher.update(&chunk);
+            }
+            receiving.append(&chunk).map_err(SourceError::of_sent).map(|()| (receiving, hasher))
+        };
+        (receiving, hasher) = blocking(append).await?;
+    }
+    check_sent(expected.as_ref(), hasher)?;
+    let sent = blocking(move || receiving.finish().map_err(SourceError::of_sent)).await?;
+
+    let over = CancellationToken::new();
+    let _end = over.clone().drop_guard();
+    let archived = builder.archive(sent, upload, ignore, over.clone()).await?;
+    let Archived { incoming, content_digest, files, ignored, skipped_links } = archived;
+    let Stored { path, record, unchanged, digests } = finish(server, dir, token.as_deref(), incoming).await?;
+    let artifact = convert::artifact(&path, &record, &settings.advertised_address);
+    Ok(v1::ArchiveResponse {
+        artifact: Some(artifact),
+        unchanged,
+        digests: texts(&digests),
+        content_digest,
+        files,
+        ignored_files: ignored,
+        skipped_links,
+    })
+}
+
+fn texts(digests: &[Digest]) -> Vec<String> {
+    digests.iter().map(ToString::to_string).collect()
+}
+
+fn check_sent(expected: Option<&Digest>, hasher: Option<Hasher>) -> Result<(), Failure> {
+    let (Some(expected), Some(hasher)) = (expected, hasher) else { return Ok(()) };
+    let found = hasher.finish().map_err(|error| Failure::new(Reason::Internal, error.to_string()))?;
+    if found == *expected {
+        return Ok(());
+    }
+    let message = format!("what was sent has the digest {found}, not {expected}: send it again, or correct the digest");
+    Err(Failure::field(Reason::DigestMismatch, "header.expected_digest", message))
+}
+
+/// Reads the header of a `Write`. Pure.
+fn write_order(header: v1::WriteHeader, caller: Caller, defaults: &Defaults) -> Result<(Upload, Settings), Failure> {
+    let v1::WriteHeader {
+        caller: _,
+        artifact,
+        file,
+        mode,
+        expected_digest,
+        revision,
+        settings,
+        take_over,
+        digest_algorithms,
+    } = header;
+    let dir = convert::dir("header.artifact", artifact)?;
+    convert::file("header.file", &dir, &file)?;
+    let settings = convert::settings(settings, defaults)?;
+    let upload = Upload {
+        put: Put { dir, caller, algorithm: settings.algorithm, content_digest: None, take_over },
+        file: Some(file),
+        revision: Some(convert::chosen_revision("header.revision", revision)?),
+        mode: convert::mode("header.mode", mode)?,
+        expected: convert::optional_digest("header.expected_digest", &expected_digest)?,
+        also: convert::algorithms("header.digest_algorithms", &digest_algorithms)?,
+    };
+    Ok((upload, settings))
+}
+
+struct ArchiveOrder {
+    upload: Upload,
+    settings: Settings,
+    ignore: Ignore,
+    /// Of what is sent.
+    expected: Option<Digest>,
+}
+
+/// Reads the header of an `Archive`. Pure.
+fn archive_order(header: v1::ArchiveHeader, caller: Caller, defaults: &Defaults) -> Result<ArchiveOrder, Failure> {
+    let v1::ArchiveHeader {
+        caller: _,
+        artifact,
+        file,
+        ignore,
+        expected_digest,
+        revision,
+        settings,
+        take_over,
+        digest_algorithms,
+    } = header;
+    let dir = convert::dir("header.artifact", artifact)?;
+    let file = Some(file).filter(|file| !file.is_empty());
+    if let Some(file) = &file {
+        convert::file("header.file", &dir, file)?;
+    }
+    let settings = convert::settings(settings, defaults)?;
+    let upload = Upload {
+        put: Put { dir, caller, algorithm: settings.algorithm, content_digest: None, take_over },
+        file,
+        revision: Some(convert::chosen_revision("header.revision", revision)?),
+        mode: None,
+        expected: None,
+        also: convert::algorithms("header.digest_algorithms", &digest_algorithms)?,
+    };
+    let expected = convert::optional_digest("header.expected_digest", &expected_digest)?;
+    Ok(ArchiveOrder { upload, settings, ignore: ignore_rules(ignore.unwrap_or_default())?, expected })
+}
+
+/// Reads what to leave out. Pure.
+fn ignore_rules(message: v1::IgnoreRules) -> Result<Ignore, Failure> {
+    let builtin = match message.builtin() {
+        v1::BuiltinRules::Unspecified => Builtin::Automatic,
+        v1::BuiltinRules::None => Builtin::Nothing,
+        v1::BuiltinRules::Vcs => Builtin::Vcs,
+        v1::BuiltinRules::All => Builtin::All,
+    };
+    if v1::BuiltinRules::try_from(message.builtin).is_err() {
+        return Err(convert::invalid("header.ignore.builtin", format!("{} is none of the lists", message.builtin)));
+    }
+    let mut ignore = Ignore { builtin, from_tree: message.from_tar, ..Ignore::default() };
+    let wrong = |field: &'static str| move |error: RulesError| convert::invalid(field, error.to_string());
+    for line in &message.patterns {
+        ignore.rules.add(line.as_bytes(), None).map_err(wrong("header.ignore.patterns"))?;
+    }
+    let content = message.sourceignore.as_bytes();
+    ignore.rules.add_file(content, None).map_err(wrong("header.ignore.sourceignore"))?;
+    Ok(ignore)
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_proto::Algorithm;
+
+    use super::*;
+
+    fn defaults() -> Defaults {
+        Defaults {
+            advertised_address: "a".into(),
+            algorithm: Algorithm::Sha256,
+            retention_ttl: Duration::ZERO,
+            retention_records: 2,
+        }
+    }
+
+    fn caller() -> Caller {
+        Caller { owner: "c/1".parse().unwrap(), lease: None, epoch: 0 }
+    }
+
+    fn web() -> Option<v1::ArtifactRef> {
+        Some(v1::ArtifactRef { kind: "ExternalArtifact".into(), namespace: "apps".into(), name: "web".into() })
+    }
+
+    #[test]
+    fn headers_of_writes_are_checked() {
+        let good = || v1::WriteHeader { artifact: web(), file: "a.yaml".into(), ..v1::WriteHeader::default() };
+        let (upload, _) = write_order(v1::WriteHeader { mode: Some(0o600), ..good() }, caller(), &defaults()).unwrap();
+        assert_eq!((upload.mode, upload.file.as_deref(), upload.revision), (None, Some("a.yaml"), Some(None)));
+        type Row = (&'static str, Reason, fn(&mut v1::WriteHeader));
+        let rows: [Row; 14] = [
+            ("header.artifact", Reason::InvalidRequest, |header| header.artifact = None),
+            ("header.artifact.kind", Reason::InvalidRequest, |header| {
+                header.artifact.as_mut().unwrap().kind = "..".into();
+            }),
+            ("header.artifact.namespace", Reason::InvalidRequest, |header| {
+                header.artifact.as_mut().unwrap().namespace = "a/..".into();
+            }),
+            ("header.artifact.name", Reason::InvalidRequest, |header| {
+                header.artifact.as_mut().unwrap().name = "../x".into();
+            }),
+            ("header.file", Reason::InvalidRequest, |header| header.file.clear()),
+            ("header.file", Reason::InvalidRequest, |header| header.file = "../x".into()),
+            ("header.file", Reason::InvalidRequest, |header| header.file = ".record".into()),
+            ("header.file", Reason::InvalidRequest, |header| header.file = "a.lock".into()),
+            ("header.mode", Reason::InvalidRequest, |header| header.mode = Some(0o1755)),
+            ("header.expected_digest", Reason::InvalidRequest, |header| header.expected_digest = "sha256:1".into()),
+            ("header.expected_digest", Reason::UnknownDigestAlgorithm, |header| {
+                header.expected_digest = "md5:1".into();
+            }),
+            ("header.revision", Reason::InvalidRequest, |header| header.revision = "a\nb".into()),
+            ("header.revision", Reason::InvalidRequest, |header| header.revision = "a".repeat(1025)),
+            ("header.digest_algorithms", Reason::UnknownDigestAlgorithm, |header| {
+                header.digest_algorithms = vec!["sha256".into(), "md5".into()];
+            }),
+        ];
+        for (field, reason, change) in rows {
+            let mut header = good();
+            change(&mut header);
+            let failure = write_order(header, caller(), &defaults()).err().unwrap();
+            assert_eq!((failure.field.as_deref(), failure.reason), (Some(field), reason), "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn headers_of_archives_are_checked() {
+        let good = || v1::ArchiveHeader { artifact: web(), ..v1::ArchiveHeader::default() };
+        let order = archive_order(good(), caller(), &defaults()).unwrap();
+        assert_eq!((order.upload.file, order.ignore.builtin, order.expected), (None, Builtin::Automatic, None));
+        let with = |change: fn(&mut v1::IgnoreRules)| {
+            let mut rules = v1::IgnoreRules::default();
+            change(&mut rules);
+            archive_order(v1::ArchiveHeader { ignore: Some(rules), ..good() }, caller(), &defaults())
+        };
+        let rows = [
+            ("header.file", archive_order(v1::ArchiveHeader { file: "a/b".into(), ..good() }, caller(), &defaults())),
+            ("header.ignore.builtin", with(|rules| rules.builtin = 9)),
+            ("header.ignore.patterns", with(|rules| rules.patterns = vec!["a".into(); 1001])),
+            ("header.ignore.patterns", with(|rules| rules.patterns = vec!["a".repeat(4097)])),
+            ("header.ignore.sourceignore", with(|rules| rules.sourceignore = "a\n".repeat(1001))),
+        ];
+        for (field, outcome) in rows {
+            let failure = outcome.err().unwrap();
+            assert_eq!((failure.field.as_deref(), failure.reason), (Some(field), Reason::InvalidRequest));
+        }
+    }
+}

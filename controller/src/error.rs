@@ -206,6 +206,12 @@ impl Fault {
             Reason::InvalidRequest
             | Reason::UnknownDigestAlgorithm
             | Reason::NotFound
+            | Reason::LockLost
+            | Reason::NameTaken
+            | Reason::DigestMismatch
+            | Reason::TooLarge
+            | Reason::ArchiveRefused
+            | Reason::FileChanged
             | Reason::PortUnavailable
             | Reason::ShuttingDown
             | Reason::Internal => Self::Server,
@@ -364,7 +370,7 @@ mod tests {
     /// A reason of the server: the label and the reason of Ready when it fails a call, and when it fails one artifact.
     type Row = (Reason, &'static str, Option<&'static str>, &'static str, Option<&'static str>);
 
-    const SERVER: [Row; 17] = {
+    const SERVER: [Row; 23] = {
         use Reason::*;
         const FETCH: Option<&str> = Some("SourceFetchFailed");
         const BUILD: Option<&str> = Some("BuildFailed");
@@ -375,6 +381,12 @@ mod tests {
             (NotFound, "artifact_server", STORAGE, "artifact_server", STORAGE),
             (OwnedByAnother, "storage", STORAGE, "storage", STORAGE),
             (StaleEpoch, "stale_epoch", None, "stale_epoch", None),
+            (LockLost, "artifact_server", STORAGE, "artifact_server", STORAGE),
+            (NameTaken, "artifact_server", STORAGE, "artifact_server", STORAGE),
+            (DigestMismatch, "artifact_server", STORAGE, "artifact_server", STORAGE),
+            (TooLarge, "artifact_server", STORAGE, "artifact_server", STORAGE),
+            (ArchiveRefused, "artifact_server", STORAGE, "artifact_server", STORAGE),
+            (FileChanged, "artifact_server", STORAGE, "artifact_server", STORAGE),
             (SourceNotFound, "source_fetch", FETCH, "source_fetch", FETCH),
             (SourceUnavailable, "source_fetch", FETCH, "source_fetch", FETCH),
             (SourceDigestMismatch, "source_fetch", FETCH, "source_fetch", FETCH),

@@ -144,7 +144,7 @@ fn is_ignored(entry: &Entry) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::{Content, File};
+    use crate::tree::{Content, File, ignore::Builtin};
 
     fn tree(paths: &[&str]) -> Tree {
         let entry = |path: &&str| {
@@ -248,6 +248,40 @@ mod tests {
             assert_eq!(names(&filtered.kept), *kept, "{name}");
             let found: Vec<String> = filtered.dropped.iter().map(TreePath::to_string).collect();
             assert_eq!(found, *dropped, "{name}");
+            // Read as patterns, the list says the same.
+            let rules = Rules::default().with(Builtin::Automatic);
+            assert_eq!(apply(&tree(paths), &rules, &|| false), filtered, "{name}");
         }
+    }
+
+    #[test]
+    fn outer_files_come_first_and_version_control_has_none() {
+        let file = |path: &str, content: &'static str| {
+            let content = Content::Inline(content.as_bytes().into());
+            let size = match &content {
+                Content::Inline(bytes) => bytes.len() as u64,
+                Content::Spooled(..) => 0,
+            };
+            let node = Node::File(File { executable: false, size, sha256: [0; 32], content });
+            Entry { path: TreePath::new(path.as_bytes()).unwrap(), node }
+        };
+        // In archive order, `-a` stands in front of `.sourceignore`.
+        let tree = Tree::from_entries(vec![
+            file(".sourceignore", "*.txt\n"),
+            file("-a/.sourceignore", "!b.txt\n"),
+            file("-a/b.txt", ""),
+            file("b.txt", ""),
+            file(".git/.sourceignore", "*\n"),
+            file(".git/x", ""),
+        ]);
+        let tree = tree.unwrap();
+        let mut rules = Rules::default();
+        add_from_tree(&mut rules, &tree).unwrap();
+        let kept = apply(&tree, &rules.with(Builtin::Nothing), &|| false);
+        let dropped: Vec<String> = kept.dropped.iter().map(TreePath::to_string).collect();
+        assert_eq!(dropped, ["b.txt"]);
+        let many = Tree::from_entries(vec![file("d/.sourceignore", "a\n".repeat(1001).leak())]).unwrap();
+        let error = add_from_tree(&mut Rules::default(), &many).unwrap_err();
+        assert!(error.to_string().starts_with("d/.sourceignore: there are more than 1000"), "{error}");
     }
 }

@@ -129,7 +129,13 @@ mod tests {
             ..v1::Artifact::default()
         };
         let content_digest = format!("sha256:{file}");
-        StoredFile { artifact: Some(artifact), owner: "source-watcher/u".into(), content_digest, sequence: 1 }
+        StoredFile {
+            artifact: Some(artifact),
+            owner: "source-watcher/u".into(),
+            content_digest,
+            sequence: 1,
+            ..StoredFile::default()
+        }
     }
 
     fn entry(name: &str, file: &str) -> InventoryEntry {

@@ -85,13 +85,13 @@ pub(super) struct Storage {
     pub(super) artifact_retention_ttl: GoDuration,
     /// How many files of each artifact to keep
     #[arg(long, default_value = "2", value_name = "COUNT", allow_hyphen_values = true)]
-    pub(super) artifact_retention_records: u32,
+    pub(super) artifact_retention_records: i64,
     /// sha256, sha384, sha512, blake3 or sha1
     #[arg(long, default_value = "sha256", value_name = "ALGORITHM", allow_hyphen_values = true)]
     pub(super) artifact_digest_algo: String,
     /// How often a failed download of a source is tried again
     #[arg(long, default_value = "9", value_name = "COUNT", allow_hyphen_values = true)]
-    pub(super) http_retry: u32,
+    pub(super) http_retry: i64,
 }
 
 /// What operators look at.

@@ -208,15 +208,20 @@ impl flags::Storage {
         Ok(Storage {
             advertised_address: storage_adv_addr,
             retention_ttl: duration("artifact-retention-ttl", artifact_retention_ttl)?,
-            retention_records: self.artifact_retention_records,
+            retention_records: count(self.artifact_retention_records),
             algorithm: self.artifact_digest_algo.parse().map_err(|error| FlagError {
                 flag: "artifact-digest-algo",
                 message: format!("{error}; use sha256, sha384, sha512, blake3 or sha1"),
             })?,
-            http_retry: self.http_retry,
+            http_retry: count(self.http_retry),
             source_host: surroundings.source_host.clone(),
         })
     }
+}
+
+/// A count that may be typed with a sign, as in Go: less than nothing is nothing.
+fn count(typed: i64) -> u32 {
+    u32::try_from(typed.max(0)).unwrap_or(u32::MAX)
 }
 
 fn duration(flag: &'static str, value: GoDuration) -> Result<Duration, FlagError> {

@@ -1,4 +1,4 @@
-//! The syntax of label selectors: `a=b,c!=d,e in (f,g),h notin (i),j,!k`.
+//! The syntax of label selectors: `a=b,c!=d,e in (f,g),h notin (i),j,!k,l>1,m<2`.
 
 /// Says what is wrong with a selector. An empty one is right: it selects everything.
 pub(super) fn check(text: &str) -> Result<(), String> {
@@ -9,7 +9,7 @@ pub(super) fn check(text: &str) -> Result<(), String> {
         if !is_requirement(requirement.trim()) {
             return Err(format!(
                 "unable to configure watch label selector for manager: {:?} is not valid, use key=value, key!=value, \
-                 key in (a,b), key notin (a,b), key or !key, joined by commas",
+                 key in (a,b), key notin (a,b), key>1, key<1, key or !key, joined by commas",
                 requirement.trim()
             ));
         }
@@ -39,6 +39,10 @@ fn is_requirement(text: &str) -> bool {
         if let Some((key, value)) = text.split_once(operator) {
             return is_key(key.trim()) && is_value(value.trim());
         }
+    }
+    // The API server compares 64-bit integers.
+    if let Some((key, value)) = text.split_once(['>', '<']) {
+        return is_key(key.trim()) && value.trim().parse::<i64>().is_ok() && is_value(value.trim());
     }
     let Some((key, rest)) = text.split_once(char::is_whitespace) else { return is_key(text) };
     let set = rest.trim_start();
@@ -83,12 +87,13 @@ mod tests {
             "a=",
             "a in (b, c),d notin (e),!f",
             " a = b , c ",
+            "a>1,b < 20",
         ];
         for text in good {
             assert_eq!(check(text), Ok(()), "{text:?}");
         }
         let long = format!("a={}", "b".repeat(64));
-        for text in ["=b", "a in b", "a in (b", "a b", "-a=b", "a=b c", "a,", ",a", "/a", "a//b", "a=(b)", "!", &long] {
+        for text in ["=b", "a in b", "a in (b", "a b", "-a=b", "a=b c", "a,", ",a", "/a", "a//b", "a=(b)", "!", "a>b", "a<", ">1", "a>=1", "a>-1", &long] {
             let error = check(text).unwrap_err();
             assert!(error.starts_with("unable to configure watch label selector for manager"), "{text:?}: {error}");
         }

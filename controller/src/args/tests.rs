@@ -85,6 +85,10 @@ fn spellings() {
         ("--concurrent=4 --concurrent=5", |c| c.concurrent == 5),
         ("--concurrent=0", |c| c.concurrent == 1),
         ("--concurrent=-3", |c| c.concurrent == 1),
+        ("--http-retry=-1 --artifact-retention-records=-2", |c| {
+            (c.storage.http_retry, c.storage.retention_records) == (0, 0)
+        }),
+        ("--http-retry=9999999999", |c| c.storage.http_retry == u32::MAX),
         ("--requeue-dependency=1m30.5s", |c| c.dependency == Duration::from_millis(90_500)),
         ("--metrics-addr=0 --health-addr=", |c| c.metrics.is_none() && c.health.is_none()),
         ("--metrics-addr=[::1]:0", |c| c.metrics.as_ref().is_some_and(|listen| listen.to_string() == "[::1]:0")),

@@ -83,7 +83,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send + 'st
     let (recorder, writer) = record(&config, &client, &metrics)?;
     let writer = spawned(writer);
     let mut tasks: Vec<_> = watches.into_iter().map(spawned).collect();
-    info!("starting manager");
+    info!(logger = "setup", "starting manager");
     let shutdown = shutdown.shared();
     let leading = tokio::select! {
         server = lead(election.as_ref(), &server, &mut requests) => Some(server?),

@@ -77,3 +77,27 @@ fn gates_are_said() {
     }
     assert!(with("").iter().all(|line| line["msg"] != "loading feature gate"));
 }
+
+/// A cluster that does not answer: the first line says that it begins.
+#[test]
+fn its_start_is_said_under_setup() {
+    use std::io::{BufRead as _, BufReader};
+
+    let kubeconfig = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("nobody.kubeconfig");
+    let text = concat!(
+        "{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: c, user: u}}], ",
+        "clusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}], users: [{name: u, user: {}}]}"
+    );
+    std::fs::write(&kubeconfig, text).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weir-controller"));
+    command.env_clear().env("KUBECONFIG", &kubeconfig).args(["--metrics-addr=0", "--health-addr=0"]);
+    let mut child = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut first = String::new();
+    let mut said = BufReader::new(child.stderr.take().unwrap());
+    let read = said.read_line(&mut first);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(read.is_ok_and(|length| length > 0), "it said nothing");
+    let line: serde_json::Value = serde_json::from_str(&first).unwrap();
+    assert_eq!((&line["msg"], &line["logger"]), (&"starting manager".into(), &"setup".into()), "{first}");
+}

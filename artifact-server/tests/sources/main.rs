@@ -5,6 +5,7 @@
 mod answers;
 mod bounds;
 mod keeping;
+mod proxy;
 mod server;
 mod setup;
 mod sharing;

@@ -166,4 +166,31 @@ mod tests {
         let error = attempt(&client(RootCertStore::empty()).unwrap(), &url, Vec::new()).await.unwrap_err();
         assert!(error.contains("refused") && !error.contains("secret"), "{error}");
     }
+
+    /// The environment is read once for a process, so the event is sent from one of its own.
+    #[tokio::test]
+    async fn the_proxy_of_the_environment_is_asked() {
+        let url: Url = "http://receiver.invalid/hook".parse().unwrap();
+        if std::env::var_os("WEIR_TEST_SENDS").is_some() {
+            assert_eq!(attempt(&client(RootCertStore::empty()).unwrap(), &url, b"{}".to_vec()).await, Ok(202));
+            return;
+        }
+        let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", proxy.local_addr().unwrap());
+        let asked = tokio::spawn(async move {
+            let (mut stream, _) = proxy.accept().await.unwrap();
+            let mut request = [0; 4096];
+            let length = stream.read(&mut request).await.unwrap();
+            stream.write_all(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            String::from_utf8_lossy(&request[..length]).into_owned()
+        });
+        let mut test = std::process::Command::new(std::env::current_exe().unwrap());
+        test.args(["--exact", "events::receiver::tests::the_proxy_of_the_environment_is_asked"]);
+        test.env("WEIR_TEST_SENDS", "1").env("HTTP_PROXY", &address).env("http_proxy", &address);
+        test.env_remove("NO_PROXY").env_remove("no_proxy");
+        let output = tokio::task::spawn_blocking(move || test.output()).await.unwrap().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        let asked = asked.await.unwrap();
+        assert!(asked.starts_with("POST http://receiver.invalid/hook HTTP/1.1\r\n"), "{asked}");
+    }
 }

@@ -1,6 +1,7 @@
 //! The CRD on a real API server: what it accepts and refuses, and that what the controller writes is accepted.
 
 use anyhow::{Context, Result, ensure};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
@@ -89,6 +90,47 @@ pub(crate) async fn status_is_checked(scene: Scene) -> Result<()> {
         ensure!(error.contains(&format!("status.inventory[0].{field}: Required value")), "{error}");
     }
     ensure!(typed.list(&ListParams::default()).await?.items.len() == 2, "both can be listed");
+    Ok(())
+}
+
+/// §1: what `kubectl get` shows, under which names, and that the object is no template of Flux.
+pub(crate) async fn is_shown_as_documented(scene: Scene) -> Result<()> {
+    let api: Api<DynamicObject> = scene.api(Kind::ArtifactGenerator);
+    api.create(&PostParams::default(), &serde_json::from_value(base())?).await?;
+    let now = "2026-01-02T03:04:05Z".parse()?;
+    let status = json!({"status": {"conditions": next(&[], Situation::Succeeded { artifacts: 1 }, 1, now)}});
+    scene.patch_status(Kind::ArtifactGenerator, "row", status).await?;
+
+    // As kubectl asks.
+    let url = format!("/apis/source.extensions.fluxcd.io/v1beta1/namespaces/{}/artifactgenerators", scene.namespace);
+    let request = http::Request::get(&url).header("accept", "application/json;as=Table;v=v1;g=meta.k8s.io");
+    let table: Value = scene.client().request(request.body(Vec::new())?).await?;
+    let names = ["Name", "Age", "Ready", "Status"].map(|name| json!(name));
+    let columns = table["columnDefinitions"].as_array().context("no columns")?;
+    ensure!(columns.iter().map(|column| &column["name"]).eq(&names), "{columns:?}");
+    let cells = table["rows"][0]["cells"].as_array().context("no cells")?;
+    let shown = [&cells[0], &cells[2], &cells[3]];
+    let wanted = ["row", "True", "reconciliation succeeded, generated 1 artifact(s)"].map(|cell| json!(cell));
+    ensure!(shown.into_iter().eq(&wanted) && cells[1].is_string(), "{cells:?}");
+
+    let resources = scene.client().list_api_group_resources("source.extensions.fluxcd.io/v1beta1").await?.resources;
+    let found = resources.iter().find(|one| one.name == "artifactgenerators").context("it is not served")?;
+    ensure!(found.kind == "ArtifactGenerator" && found.singular_name == "artifactgenerator", "{found:?}");
+    ensure!(found.short_names.as_deref() == Some(&["ag".to_owned()]) && found.namespaced, "{found:?}");
+    let mut categories = found.categories.clone().unwrap_or_default();
+    categories.sort();
+    ensure!(categories == ["all", "fluxcd", "fluxcd-sources"], "{found:?}");
+    let mut names: Vec<&str> = resources.iter().map(|one| one.name.as_str()).collect();
+    names.sort_unstable();
+    ensure!(names == ["artifactgenerators", "artifactgenerators/status"], "no scale: {names:?}");
+
+    let definitions: Api<CustomResourceDefinition> = Api::all(scene.client());
+    let definition = definitions.get("artifactgenerators.source.extensions.fluxcd.io").await?;
+    let annotations = definition.metadata.annotations.unwrap_or_default();
+    let substitute = annotations.get("kustomize.toolkit.fluxcd.io/substitute");
+    ensure!(substitute.map(String::as_str) == Some("disabled"), "{annotations:?}");
+    let versions = &definition.spec.versions;
+    ensure!(versions.len() == 1 && versions[0].served && versions[0].storage, "{versions:?}");
     Ok(())
 }
 

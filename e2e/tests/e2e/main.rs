@@ -10,6 +10,7 @@ mod dependencies;
 mod edits;
 mod election;
 mod ending;
+mod endings;
 mod errors;
 mod events;
 mod flows;
@@ -67,7 +68,7 @@ fn add_all(suite: &mut Suite) {
     trials!(
         suite,
         contents::{are_told_in_events, may_be_optional},
-        crd::{accepts_and_refuses, status_is_checked},
+        crd::{accepts_and_refuses, is_shown_as_documented, status_is_checked},
         damage::{changed_bytes_are_never_served},
         dependencies::{
             a_cycle_stalls_until_it_is_broken,
@@ -89,6 +90,7 @@ fn add_all(suite: &mut Suite) {
             by_a_signal_is_taken_up_by_the_next,
             by_the_time_limit_is_told,
         },
+        endings::{have_their_conditions_events_and_next_runs},
         errors::{
             sources_and_storage_are_told_apart,
             who_leads_no_more_writes_nothing,

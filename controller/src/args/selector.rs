@@ -93,7 +93,10 @@ mod tests {
             assert_eq!(check(text), Ok(()), "{text:?}");
         }
         let long = format!("a={}", "b".repeat(64));
-        for text in ["=b", "a in b", "a in (b", "a b", "-a=b", "a=b c", "a,", ",a", "/a", "a//b", "a=(b)", "!", "a>b", "a<", ">1", "a>=1", "a>-1", &long] {
+        for text in [
+            "=b", "a in b", "a in (b", "a b", "-a=b", "a=b c", "a,", ",a", "/a", "a//b", "a=(b)", "!", "a>b", "a<",
+            ">1", "a>=1", "a>-1", &long,
+        ] {
             let error = check(text).unwrap_err();
             assert!(error.starts_with("unable to configure watch label selector for manager"), "{text:?}: {error}");
         }

@@ -43,7 +43,11 @@ struct Row {
 const MISSING: Row = Row {
     name: "a source is missing from the first pass on",
     conditions: &["Reconciling=True/ProgressingWithRetry", "Ready=False/SourceFetchFailed"],
-    events: &[("Warning", "SourceFetchFailed", "get sources failed: GitRepository.source.toolkit.fluxcd.io \"repo\" not found")],
+    events: &[(
+        "Warning",
+        "SourceFetchFailed",
+        "get sources failed: GitRepository.source.toolkit.fluxcd.io \"repo\" not found",
+    )],
     then: Then::Dependency,
 };
 const SUCCESS: Row = Row {
@@ -82,7 +86,11 @@ const DENIED: Row = Row {
 const STALE: Row = Row {
     name: "a source is missing, and the generator was stalled",
     conditions: &["Stalled=True/AccessDenied", "Ready=False/SourceFetchFailed"],
-    events: &[("Warning", "SourceFetchFailed", "get sources failed: GitRepository.source.toolkit.fluxcd.io \"gone\" not found")],
+    events: &[(
+        "Warning",
+        "SourceFetchFailed",
+        "get sources failed: GitRepository.source.toolkit.fluxcd.io \"gone\" not found",
+    )],
     then: Then::Dependency,
 };
 const PATTERN: Row = Row {

@@ -2,7 +2,7 @@
 
 use super::Row;
 
-/// Every rule of 10.3 to 10.8 that is built. Merge and Extract are not.
+/// Every rule of 10.3 to 10.8. Merge and Extract have tables of their own.
 pub(super) const RULES: &[&str] = &[
     "10.3 operations run in order on an empty artifact",
     "10.3 the first failure stops the run",

@@ -16,6 +16,9 @@ pub enum ServerError {
     /// The gRPC socket.
     #[error(transparent)]
     Listener(#[from] ListenerError),
+    /// The policy file.
+    #[error("{0}")]
+    Policy(String),
     /// The artifact port.
     #[error("{0}")]
     Serving(Failure),

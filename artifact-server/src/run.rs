@@ -9,9 +9,11 @@ use crate::{
     args::{Config, ListenAddress, Sources},
     build::{self, Builder},
     error::ServerError,
-    grpc::{self, BuilderService, Listener, Server, StorageService},
+    grpc::{self, BuilderService, Guard, Listener, Server, StorageService},
     http::{self, Files, admin},
+    live::{Live, NamedFile},
     metrics::{Figure, Metrics},
+    policy::Policy,
     serving::Serving,
     source::{CacheSettings, CacheStats, Limits, Roots, SourceCache},
     storage::{EventKind, LocalFolder, Stats, Storage, Store, watch},
@@ -73,6 +75,7 @@ struct Parts {
 impl Parts {
     /// Opens the volume and the cache.
     async fn open(config: &Config, threads: Threads) -> Result<Self, ServerError> {
+        let guard = Arc::new(Guard::new(policy(config).await?));
         let (path, algorithm) = (config.storage_path.clone(), config.algorithm);
         let open = move || {
             let storage: Arc<dyn Storage> = Arc::new(LocalFolder::open(&path)?);
@@ -90,7 +93,7 @@ impl Parts {
         let address = config.storage_address.clone();
         let serving = Serving::new(Arc::clone(&store), config.serve, address, files, abort.clone());
         let (serving, max_bytes) = (Arc::new(serving), config.artifact_max_bytes);
-        let server = Server { serving, defaults: config.into(), max_bytes, metrics, stop, store };
+        let server = Server { serving, defaults: config.into(), max_bytes, guard, metrics, stop, store };
         let settings = build::Settings { width: threads.workers, max_bytes: config.artifact_max_bytes };
         let builder = Arc::new(Builder::new(Arc::clone(&server.store), sources, settings));
         Ok(Self { server: Arc::new(server), builder, abort, _watch: watch })
@@ -114,6 +117,18 @@ impl Parts {
     }
 }
 
+/// Reads the policy file, if one is named, and follows it.
+async fn policy(config: &Config) -> Result<Option<Live<Policy>>, ServerError> {
+    let Some(path) = config.grpc_policy.clone() else { return Ok(None) };
+    let file = NamedFile { flag: "grpc-policy", path };
+    let named = vec![file.clone()];
+    let read = move |contents: &[Vec<u8>]| {
+        let text = contents.first().map_or(&[][..], Vec::as_slice);
+        Policy::parse(text).map_err(|error| file.error(error))
+    };
+    Live::open("the policy", named, read).await.map(Some).map_err(ServerError::Policy)
+}
+
 async fn serve_admin(
     listener: tokio::net::TcpListener,
     filter: BoxedFilter<(Response,)>,
@@ -124,7 +139,7 @@ async fn serve_admin(
 }
 
 fn cache_settings(sources: &Sources, threads: Threads) -> CacheSettings {
-    let Sources { folder, cache_bytes, max_bytes, max_entries, max_depth, http_retry } = sources.clone();
+    let Sources { folder, cache_bytes, max_bytes, max_entries, max_depth, hosts, http_retry } = sources.clone();
     let settings = CacheSettings::new(folder, cache_bytes);
     let limits = Limits {
         compressed_bytes: max_bytes,
@@ -136,6 +151,7 @@ fn cache_settings(sources: &Sources, threads: Threads) -> CacheSettings {
     CacheSettings {
         limits,
         max_entries: settings.max_entries.max(max_entries),
+        hosts,
         http_retry,
         at_once: threads.fetches,
         ..settings

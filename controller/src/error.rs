@@ -212,6 +212,7 @@ impl Fault {
             | Reason::TooLarge
             | Reason::ArchiveRefused
             | Reason::FileChanged
+            | Reason::NotAllowed
             | Reason::PortUnavailable
             | Reason::ShuttingDown
             | Reason::Internal => Self::Server,
@@ -370,7 +371,7 @@ mod tests {
     /// A reason of the server: the label and the reason of Ready when it fails a call, and when it fails one artifact.
     type Row = (Reason, &'static str, Option<&'static str>, &'static str, Option<&'static str>);
 
-    const SERVER: [Row; 23] = {
+    const SERVER: [Row; 24] = {
         use Reason::*;
         const FETCH: Option<&str> = Some("SourceFetchFailed");
         const BUILD: Option<&str> = Some("BuildFailed");
@@ -380,6 +381,7 @@ mod tests {
             (UnknownDigestAlgorithm, "artifact_server", STORAGE, "artifact_server", STORAGE),
             (NotFound, "artifact_server", STORAGE, "artifact_server", STORAGE),
             (OwnedByAnother, "storage", STORAGE, "storage", STORAGE),
+            (NotAllowed, "artifact_server", STORAGE, "artifact_server", STORAGE),
             (StaleEpoch, "stale_epoch", None, "stale_epoch", None),
             (LockLost, "artifact_server", STORAGE, "artifact_server", STORAGE),
             (NameTaken, "artifact_server", STORAGE, "artifact_server", STORAGE),

@@ -71,7 +71,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send + 'st
     let stop = CancellationToken::new();
     let _ends = stop.clone().drop_guard();
     let client = client(&metrics).await?;
-    let server = Server::new(&config.artifact_server, policy(&config))?;
+    let server = Server::new(&config.artifact_server, &config.certificates, policy(&config))?;
     let (triggers, mut requests) = Triggers::new();
     let scope =
         Scope { client: client.clone(), namespace: config.namespace.clone(), selector: config.selector.clone() };

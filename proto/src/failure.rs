@@ -40,6 +40,8 @@ reasons! {
     NotFound = "NOT_FOUND", NotFound;
     /// The files belong to another owner and the caller did not ask to take over.
     OwnedByAnother = "OWNED_BY_ANOTHER", FailedPrecondition;
+    /// The server's policy does not allow this to who calls.
+    NotAllowed = "NOT_ALLOWED", PermissionDenied;
     /// A newer leader of the same controller has already written.
     StaleEpoch = "STALE_EPOCH", FailedPrecondition;
     /// The lock that the caller names is not held any more, or never was.

@@ -18,6 +18,19 @@ pub enum GrpcAddress {
     Unix(PathBuf),
     /// `http://127.0.0.1:9091`, plain text.
     Tcp(ListenAddress),
+    /// `https://0.0.0.0:9443`, for clients with a certificate.
+    Tls(ListenAddress, TlsFiles),
+}
+
+/// What mutual TLS is made of: files of PEM, read again when they change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// What the server shows: its certificate, and those between it and an authority that its clients trust.
+    pub certificate: PathBuf,
+    /// The key of the certificate.
+    pub key: PathBuf,
+    /// The authorities that vouch for clients.
+    pub client_authorities: PathBuf,
 }
 
 /// Why an address can not be used.
@@ -27,17 +40,19 @@ pub enum AddressError {
     #[error("invalid address {0:?}: use host:port, :port or [ipv6]:port")]
     Listen(String),
     /// Not one of the schemes.
-    #[error("invalid gRPC address {0:?}: use unix:///<absolute path> or http://<loopback address>:<port>")]
-    Grpc(String),
-    /// Mutual TLS is not there yet.
     #[error(
-        "gRPC address {0:?}: https:// is not supported yet; use unix:///<absolute path> or http:// on a loopback address"
+        "invalid gRPC address {0:?}: use unix:///<absolute path>, https://<address>:<port> or http://<loopback address>:<port>"
     )]
-    Tls(String),
+    Grpc(String),
+    /// Mutual TLS without all of its files.
+    #[error(
+        "gRPC address {0:?} needs --grpc-tls-cert, --grpc-tls-key and --grpc-client-ca: files of PEM with certificate, key and the authority of the clients"
+    )]
+    NoFiles(String),
     /// Plain text where others could listen in.
     #[error(
         "gRPC address {0:?} is not a loopback address, and anybody who reaches it could change artifacts: use \
-         unix:///<absolute path> or http://127.0.0.1:<port>, or add --insecure-grpc to allow it"
+         https://, unix:///<absolute path> or http://127.0.0.1:<port>, or add --insecure-grpc to allow it"
     )]
     PlainText(String),
     /// `0.0.0.0` says nothing to others, so the host's name must.
@@ -78,10 +93,11 @@ impl ListenAddress {
 }
 
 impl GrpcAddress {
-    /// Reads `--grpc-addr`. Plain TCP beyond loopback needs `insecure`.
-    pub fn parse(text: &str, insecure: bool) -> Result<Self, AddressError> {
-        if text.starts_with("https://") {
-            return Err(AddressError::Tls(text.to_owned()));
+    /// Reads `--grpc-addr`. Plain TCP beyond loopback needs `insecure`, TLS needs its files.
+    pub fn parse(text: &str, insecure: bool, files: Option<TlsFiles>) -> Result<Self, AddressError> {
+        if let Some(address) = text.strip_prefix("https://") {
+            let address = address.trim_end_matches('/').parse()?;
+            return Ok(Self::Tls(address, files.ok_or_else(|| AddressError::NoFiles(text.to_owned()))?));
         }
         if let Some(path) = text.strip_prefix("unix://") {
             let path = PathBuf::from(path);
@@ -135,6 +151,10 @@ mod tests {
         }
     }
 
+    fn files() -> TlsFiles {
+        TlsFiles { certificate: "/c".into(), key: "/k".into(), client_authorities: "/a".into() }
+    }
+
     #[test]
     fn grpc_stays_on_this_machine() {
         let tcp = |host: &str| Ok(GrpcAddress::Tcp(ListenAddress { host: host.to_owned(), port: 1 }));
@@ -148,13 +168,16 @@ mod tests {
             ("http://10.0.0.1:1", false, Err(AddressError::PlainText("http://10.0.0.1:1".into()))),
             ("http://:1", false, Err(AddressError::PlainText("http://:1".into()))),
             ("http://10.0.0.1:1", true, tcp("10.0.0.1")),
-            ("https://a:1", false, Err(AddressError::Tls("https://a:1".into()))),
+            ("https://a:1", false, Ok(GrpcAddress::Tls("a:1".parse().unwrap(), files()))),
+            ("https://a", false, Err(AddressError::Listen("a".into()))),
             ("127.0.0.1:1", false, Err(AddressError::Grpc("127.0.0.1:1".into()))),
             ("http://127.0.0.1", false, Err(AddressError::Listen("127.0.0.1".into()))),
         ];
         for (text, insecure, expected) in rows {
-            assert_eq!(GrpcAddress::parse(text, insecure), expected, "row {text}");
+            assert_eq!(GrpcAddress::parse(text, insecure, Some(files())), expected, "row {text}");
         }
+        let without = GrpcAddress::parse("https://a:1", true, None);
+        assert_eq!(without, Err(AddressError::NoFiles("https://a:1".into())), "--insecure-grpc is about plain text");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, ValueEnum};
 use sha2::{Digest, Sha256};
 
-use super::{Bytes, FlagError, GoDuration, ServeMode, Sources, at};
+use super::{Bytes, FlagError, GoDuration, GrpcAddress, ServeMode, Sources, TlsFiles, at, or_default};
 use crate::log::{Encoding, Level};
 
 /// Default of `--grpc-addr`.
@@ -57,12 +57,24 @@ pub(super) struct Retention {
 
 #[derive(Debug, Args)]
 pub(super) struct Grpc {
-    /// Where controllers connect: unix:///<path>, or http://<address>:<port> on loopback
+    /// Where controllers connect: unix:///<path>, https://<address>:<port>, or http://<address>:<port> on loopback
     #[arg(long, env = "GRPC_ADDR", default_value = GRPC_ADDRESS)]
     pub(super) grpc_addr: String,
     /// Allow plain TCP beyond loopback. Whoever reaches the port can change every artifact
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_name = "BOOL")]
     pub(super) insecure_grpc: bool,
+    /// The server's certificate for https://, PEM. It and the next two are read again when they change
+    #[arg(long, env = "GRPC_TLS_CERT", default_value = "", value_name = "FILE")]
+    pub(super) grpc_tls_cert: String,
+    /// The key of that certificate, PEM
+    #[arg(long, env = "GRPC_TLS_KEY", default_value = "", value_name = "FILE")]
+    pub(super) grpc_tls_key: String,
+    /// Authorities whose certificates clients must have, PEM
+    #[arg(long, env = "GRPC_CLIENT_CA", default_value = "", value_name = "FILE")]
+    pub(super) grpc_client_ca: String,
+    /// Who may do what, YAML or JSON, read again when it changes; without it, whoever connects may do everything
+    #[arg(long, env = "GRPC_POLICY", default_value = "", value_name = "FILE")]
+    pub(super) grpc_policy: String,
 }
 
 #[derive(Debug, Args)]
@@ -82,6 +94,9 @@ pub(super) struct SourceFlags {
     /// Deepest path in one source
     #[arg(long, default_value = "256", value_name = "COUNT")]
     source_max_depth: usize,
+    /// Hosts that sources may come from, joined by commas: host, host:port, *.domain; any when empty
+    #[arg(long, default_value = "", value_name = "HOSTS")]
+    source_hosts: String,
     /// How often a failed download is tried again
     #[arg(long, default_value = "9", value_name = "COUNT")]
     http_retry: u32,
@@ -120,6 +135,33 @@ impl ValueEnum for ServeMode {
     }
 }
 
+impl Grpc {
+    /// Checks that the flags fit each other: whatever has no effect would be a hole that nobody sees.
+    pub(super) fn checked(self) -> Result<(GrpcAddress, Option<PathBuf>), FlagError> {
+        let Self { grpc_addr, insecure_grpc, grpc_tls_cert, grpc_tls_key, grpc_client_ca, grpc_policy } = self;
+        let named = [&grpc_tls_cert, &grpc_tls_key, &grpc_client_ca].map(|file| !file.is_empty());
+        let files = TlsFiles {
+            certificate: grpc_tls_cert.into(),
+            key: grpc_tls_key.into(),
+            client_authorities: grpc_client_ca.into(),
+        };
+        let files = named.iter().all(|&named| named).then_some(files);
+        let address = GrpcAddress::parse(&or_default(grpc_addr, GRPC_ADDRESS), insecure_grpc, files);
+        let address = address.map_err(at("grpc-addr"))?;
+        if !matches!(address, GrpcAddress::Tls(..)) && named.contains(&true) {
+            let message = "--grpc-tls-cert, --grpc-tls-key and --grpc-client-ca have no effect without https://";
+            return Err(at("grpc-addr")(message));
+        }
+        let policy = (!grpc_policy.is_empty()).then(|| PathBuf::from(grpc_policy));
+        if matches!(address, GrpcAddress::Tcp(_)) && policy.is_some() {
+            return Err(at("grpc-policy")(
+                "clients over http:// have no identity; use unix:// or https:// with --grpc-addr",
+            ));
+        }
+        Ok((address, policy))
+    }
+}
+
 impl SourceFlags {
     /// Checks that the cache, which is wiped at start, is not part of the volume nor the volume part of it.
     pub(super) fn checked(self, storage: &Path, temporary: &Path) -> Result<Sources, FlagError> {
@@ -138,7 +180,9 @@ impl SourceFlags {
         if self.source_cache_size.0 == 0 {
             return Err(at("source-cache-size")("must be more than 0: sources are unpacked there, e.g. 1Gi"));
         }
+        let hosts = self.source_hosts.split(',').map(str::trim).filter(|host| !host.is_empty()).map(str::parse);
         Ok(Sources {
+            hosts: hosts.collect::<Result<_, _>>().map_err(at::<String>("source-hosts"))?,
             folder,
             cache_bytes: self.source_cache_size.0,
             max_bytes: self.source_max_size.0,

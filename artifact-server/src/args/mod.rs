@@ -10,12 +10,15 @@ mod address;
 mod flags;
 mod quantity;
 
-pub use address::{AddressError, GrpcAddress, ListenAddress};
+pub use address::{AddressError, GrpcAddress, ListenAddress, TlsFiles};
 pub use flags::Flags;
 pub use quantity::{Bytes, QuantityError};
 pub use weir_proto::{DurationError, GoDuration};
 
-use crate::log::{Encoding, Level};
+use crate::{
+    log::{Encoding, Level},
+    source::HostPattern,
+};
 
 /// When the artifact port is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +46,8 @@ pub struct Config {
     pub algorithm: Algorithm,
     /// Where the gRPC services listen.
     pub grpc: GrpcAddress,
+    /// Who may do what; `None`: whoever connects may do everything.
+    pub grpc_policy: Option<PathBuf>,
     /// Most bytes of one artifact: of its files together before they are compressed, or of a file that is written as it is.
     pub artifact_max_bytes: u64,
     /// When the artifact port is open.
@@ -72,6 +77,8 @@ pub struct Sources {
     pub max_entries: u64,
     /// Deepest path in one source, in components.
     pub max_depth: usize,
+    /// Hosts that sources may come from; empty: any.
+    pub hosts: Vec<HostPattern>,
     /// How often a failed download is tried again.
     pub http_retry: u32,
 }
@@ -122,6 +129,7 @@ impl Config {
         if advertised.contains(char::is_whitespace) {
             return Err(at("storage-adv-addr")("must not contain spaces"));
         }
+        let (grpc, grpc_policy) = grpc.checked()?;
         let ttl = storage_retention.artifact_retention_ttl.to_std();
         Ok(Self {
             advertised_address: advertised,
@@ -129,8 +137,8 @@ impl Config {
             retention_records: storage_retention.artifact_retention_records,
             artifact_max_bytes: storage_retention.artifact_max_size.0,
             algorithm: storage_retention.artifact_digest_algo.parse().map_err(at("artifact-digest-algo"))?,
-            grpc: GrpcAddress::parse(&or_default(grpc.grpc_addr, flags::GRPC_ADDRESS), grpc.insecure_grpc)
-                .map_err(at("grpc-addr"))?,
+            grpc,
+            grpc_policy,
             serve,
             sources: sources.checked(&storage_path, &surroundings.temporary)?,
             metrics: optional_address(&admin.metrics_addr).map_err(at("metrics-addr"))?,

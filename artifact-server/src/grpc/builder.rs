@@ -14,6 +14,7 @@ use weir_proto::{
 };
 
 use super::{
+    access::Access,
     call::{self, Answers, Server, blocking},
     convert, deadline,
     order::{self, Header},
@@ -45,6 +46,7 @@ impl ArtifactBuilder for BuilderService {
         request: Request<Streaming<v1::BuildRequest>>,
     ) -> Result<Response<Self::BuildStream>, Status> {
         let (server, builder) = (Arc::clone(&self.server), Arc::clone(&self.builder));
+        let access = self.server.access(&request);
         let deadline = deadline::over(deadline::timeout(request.metadata()));
         // Room for the answers of every worker, so that a worker never waits for a slow client.
         let (answers, receiver) = mpsc::channel((builder.width() + 1) * BATCH);
@@ -53,7 +55,7 @@ impl ArtifactBuilder for BuilderService {
             let over = CancellationToken::new();
             // However this ends, what is not published by then never will be.
             let _end = over.clone().drop_guard();
-            let call = Call { server, builder, answers: answers.clone(), over };
+            let call = Call { server, builder, access, answers: answers.clone(), over };
             let result = tokio::select! {
                 // The client left.
                 () = gone.closed() => Ok(()),
@@ -74,12 +76,13 @@ impl ArtifactBuilder for BuilderService {
         &self,
         request: Request<v1::FindDirectoriesRequest>,
     ) -> Result<Response<Self::FindDirectoriesStream>, Status> {
+        let access = self.server.access(&request);
         let v1::FindDirectoriesRequest { caller, source, settings, pattern } = request.into_inner();
         let settings = convert::settings(settings, &self.server.defaults)?;
         let source = source.ok_or_else(|| convert::invalid("source", "source is missing: name the one to look at"))?;
         let pattern = Pattern::parse(&pattern).map_err(|error| convert::invalid("pattern", error.to_string()))?;
-        self.server.admit(caller).await?;
-        let fetched = self.builder.fetch(&[order::source(source, &settings)]).await?;
+        self.server.admit(&access, caller, &[]).await?;
+        let fetched = self.builder.fetch(&[order::source(source, &settings, access.tenant())]).await?;
         let find = move || {
             let found = fetched.iter().flat_map(|fetched| pattern.find(&fetched.source.tree));
             Ok::<_, Failure>(found.collect::<Vec<_>>())
@@ -95,6 +98,7 @@ impl ArtifactBuilder for BuilderService {
 struct Call {
     server: Arc<Server>,
     builder: Arc<Builder>,
+    access: Access,
     answers: Sender,
     /// Cancelled when the call has ended, whether or not workers still work for it.
     over: CancellationToken,
@@ -109,8 +113,8 @@ impl Call {
         let caller = header.caller.take();
         let token = call::token(caller.as_ref());
         let caller = convert::caller(caller)?;
-        let header = order::header(header, &self.server.defaults)?;
-        let caller = self.server.admit_caller(caller).await?;
+        let header = order::header(header, &self.server.defaults, self.access.tenant())?;
+        let caller = self.server.admit_caller(&self.access, caller, &[header.place()]).await?;
         let fetched = self.builder.fetch(&header.sources).await?;
         self.answer(build_response::Message::Sources(summaries(&header, &fetched))).await;
         let job = Arc::new(job(&caller, &header, &fetched));
@@ -131,7 +135,7 @@ impl Call {
         let mut running = JoinSet::new();
         let mut batches = messages.ready_chunks(BATCH);
         while let Some(batch) = batches.next().await {
-            self.server.admit_caller(caller.clone()).await?;
+            self.server.admit_caller(&self.access, caller.clone(), &[header.place()]).await?;
             let mut orders = Vec::with_capacity(batch.len());
             for request in batch {
                 orders.push(read(request?, header, &mut seen)?);
@@ -164,6 +168,7 @@ impl Call {
         Self {
             server: Arc::clone(&self.server),
             builder: Arc::clone(&self.builder),
+            access: self.access.clone(),
             answers: self.answers.clone(),
             over: self.over.clone(),
         }

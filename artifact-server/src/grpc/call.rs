@@ -8,11 +8,13 @@ use tonic::Status;
 use weir_proto::{ArtifactDir, Failure, Reason, v1};
 
 use super::{
+    access::{Access, Guard},
     convert::{self, Defaults},
     deadline,
 };
 use crate::{
     metrics::Metrics,
+    policy::{Deed, Place},
     serving::Serving,
     storage::{Caller, DirGuard, Store},
 };
@@ -30,6 +32,8 @@ pub struct Server {
     pub defaults: Defaults,
     /// Most bytes of a file that is written, and of the files of an archive together.
     pub max_bytes: u64,
+    /// Who may do what.
+    pub guard: Arc<Guard>,
     /// Figures.
     pub metrics: Arc<Metrics>,
     /// Cancelled when the server is told to end. Calls go on for a moment, but nothing new is begun.
@@ -37,16 +41,38 @@ pub struct Server {
 }
 
 impl Server {
-    /// Reads who calls, and refuses one whose epoch is over.
-    pub(super) async fn admit(&self, caller: Option<v1::Caller>) -> Result<Caller, Failure> {
-        self.admit_caller(convert::caller(caller)?).await
+    /// What the client behind a request may do.
+    pub(super) fn access<T>(&self, request: &tonic::Request<T>) -> Access {
+        Access::of(&self.guard, request)
     }
 
-    /// Refuses everybody when the server ends, and a caller whose epoch is over, before it waits for anything. What it changes in the end, the store lets it change.
-    pub(super) async fn admit_caller(&self, caller: Caller) -> Result<Caller, Failure> {
+    /// Reads who calls, and refuses one whose epoch is over, or who may not change what lies at `places`; without a place, one who may
+    /// not call on behalf of its controller.
+    pub(super) async fn admit(
+        &self,
+        access: &Access,
+        caller: Option<v1::Caller>,
+        places: &[Place<'_>],
+    ) -> Result<Caller, Failure> {
+        self.admit_caller(access, convert::caller(caller)?, places).await
+    }
+
+    /// Refuses everybody when the server ends, who is not allowed to, and a caller whose epoch is over, before it waits for anything. What
+    /// it changes in the end, the store lets it change.
+    pub(super) async fn admit_caller(
+        &self,
+        access: &Access,
+        caller: Caller,
+        places: &[Place<'_>],
+    ) -> Result<Caller, Failure> {
         if self.stop.is_cancelled() {
             return Err(shutting_down());
         }
+        let controller = caller.owner.controller();
+        if places.is_empty() {
+            access.may(Deed::Act(controller))?;
+        }
+        places.iter().try_for_each(|&place| access.may(Deed::Change(place, controller)))?;
         if self.store.epochs().is_current(&caller) {
             return Ok(caller);
         }

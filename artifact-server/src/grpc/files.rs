@@ -21,8 +21,10 @@ pub(super) async fn read(
     request: Request<v1::ReadRequest>,
 ) -> Result<Answers<v1::ReadResponse>, Status> {
     let over = deadline::over(deadline::timeout(request.metadata()));
+    let access = server.access(&request);
     let v1::ReadRequest { path, offset, length } = request.into_inner();
     let path = convert::path("path", &path)?;
+    access.see(path.dir())?;
     let store = Arc::clone(&server.store);
     let target = server.store.target(&path);
     let file = target.clone();

@@ -6,9 +6,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use futures::{Stream, StreamExt as _, stream::BoxStream};
+use rustls::ServerConfig;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 
-use crate::{args::GrpcAddress, http};
+use super::{
+    connection::{Connection, secured},
+    tls,
+};
+use crate::{args::GrpcAddress, http, live::Live};
 
 /// The folder of the socket: its group may enter, and what is made in it belongs to that group.
 const FOLDER_MODE: u32 = 0o2770;
@@ -22,6 +29,8 @@ pub enum Listener {
     Unix(UnixListener, SocketFile),
     /// On a port.
     Tcp(TcpListener),
+    /// On a port, for clients with a certificate.
+    Tls(TcpListener, Live<ServerConfig>),
 }
 
 /// Removes the file of a socket when dropped.
@@ -44,6 +53,9 @@ pub enum ListenerError {
     /// Something else lies there.
     #[error("can not open the gRPC socket {}: {} lies there; remove it, or choose another --grpc-addr", .0.display(), .1)]
     Occupied(PathBuf, &'static str),
+    /// Certificates or key can not be used.
+    #[error("{0}")]
+    Tls(String),
     /// The system says no.
     #[error(
         "can not open the gRPC socket {place}: {cause}; make its folder writable for uid {uid}, or choose another --grpc-addr"
@@ -68,6 +80,11 @@ impl Listener {
     /// Opens the socket. A socket file that nobody answers on is replaced, anything else is left alone.
     pub async fn open(address: &GrpcAddress) -> Result<Self, ListenerError> {
         match address {
+            GrpcAddress::Tls(address, files) => {
+                let config = tls::open(files).await.map_err(ListenerError::Tls)?;
+                let listener = http::listen(address).await.map_err(ListenerError::io(address))?;
+                Ok(Self::Tls(listener, config))
+            }
             GrpcAddress::Tcp(address) => http::listen(address).await.map(Self::Tcp).map_err(ListenerError::io(address)),
             GrpcAddress::Unix(path) => {
                 make_folder(path).map_err(ListenerError::io(path.display()))?;
@@ -90,8 +107,30 @@ impl Listener {
             Self::Tcp(listener) => {
                 listener.local_addr().map_or_else(|_| String::new(), |address| format!("http://{address}"))
             }
+            Self::Tls(listener, _) => {
+                listener.local_addr().map_or_else(|_| String::new(), |address| format!("https://{address}"))
+            }
         }
     }
+
+    /// What connects, and the file of the socket if there is one. It goes before the connections do, so that nobody finds a dead one.
+    pub(super) fn connections(self) -> (BoxStream<'static, io::Result<Connection>>, Option<SocketFile>) {
+        match self {
+            Self::Unix(listener, file) => (each(UnixListenerStream::new(listener), Connection::unix), Some(file)),
+            Self::Tcp(listener) => (each(TcpListenerStream::new(listener), Connection::plain), None),
+            Self::Tls(listener, config) => (secured(listener, config).boxed(), None),
+        }
+    }
+}
+
+fn each<T>(
+    streams: impl Stream<Item = io::Result<T>> + Send + 'static,
+    connect: fn(T) -> Connection,
+) -> BoxStream<'static, io::Result<Connection>>
+where
+    T: Send + 'static,
+{
+    streams.map(move |stream| stream.map(connect)).boxed()
 }
 
 /// Makes the inner folder unless it is there. One that is there keeps its mode: it may be somebody's /tmp.

@@ -8,6 +8,7 @@ use tonic::{Request, Status, Streaming};
 use weir_proto::{Failure, v1};
 
 use super::{
+    access::Access,
     call::{Answers, Server, blocking},
     convert, deadline,
 };
@@ -18,13 +19,14 @@ type Sender = mpsc::Sender<Result<v1::LockResponse, Status>>;
 pub(super) fn lock(server: &Arc<Server>, request: Request<Streaming<v1::LockRequest>>) -> Answers<v1::LockResponse> {
     let deadline = deadline::over(deadline::timeout(request.metadata()));
     let (answers, receiver) = mpsc::channel(1);
+    let access = server.access(&request);
     let (messages, called) = (request.into_inner(), Arc::clone(server));
     tokio::spawn(async move {
         let result = tokio::select! {
             // The client left, or the server ends.
             () = answers.closed() => Ok(()),
             status = deadline => Err(status),
-            result = hold(&called, messages, &answers) => result,
+            result = hold(&called, &access, messages, &answers) => result,
         };
         if let Err(status) = result {
             let _ = answers.send(Err(status)).await;
@@ -34,7 +36,12 @@ pub(super) fn lock(server: &Arc<Server>, request: Request<Streaming<v1::LockRequ
 }
 
 /// Dropping this gives the lock, or the place among those who wait for it, free.
-async fn hold(server: &Server, mut messages: Streaming<v1::LockRequest>, answers: &Sender) -> Result<(), Status> {
+async fn hold(
+    server: &Server,
+    access: &Access,
+    mut messages: Streaming<v1::LockRequest>,
+    answers: &Sender,
+) -> Result<(), Status> {
     let Some(v1::LockRequest { caller, artifact, take_over }) = messages.message().await? else {
         return Err(convert::invalid("artifact", "the stream has no message: name the artifact to lock").into());
     };
@@ -42,7 +49,7 @@ async fn hold(server: &Server, mut messages: Streaming<v1::LockRequest>, answers
         return Err(convert::invalid("caller.lock", "a lock is no way to another one: leave it out").into());
     }
     let dir = convert::dir("artifact", artifact)?;
-    let caller = server.admit(caller).await?;
+    let caller = server.admit(access, caller, &[(&dir).into()]).await?;
     server.store.may_store(&caller, &dir, take_over).map_err(Failure::from)?;
     let held = tokio::select! {
         held = server.store.hold(&dir) => held,

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{self, server::Router};
 use tonic_health::pb::health_server::HealthServer;
@@ -11,8 +10,10 @@ use weir_proto::{
     v1::{artifact_builder_server::ArtifactBuilderServer, artifact_storage_server::ArtifactStorageServer},
 };
 
+mod access;
 mod builder;
 mod call;
+mod connection;
 pub mod convert;
 mod deadline;
 mod files;
@@ -22,11 +23,13 @@ mod lock;
 mod names;
 mod order;
 mod storage;
+mod tls;
 #[cfg(test)]
 mod turn_tests;
 mod upload;
 mod watch;
 
+pub use access::{Guard, Peer};
 pub use builder::BuilderService;
 pub use call::Server;
 pub(crate) use call::{blocking, ordered, shutting_down};
@@ -66,15 +69,10 @@ pub fn services(storage: StorageService, builder: BuilderService) -> Result<Rout
 /// Serves until `close`; then new connections are refused and open calls end on their own.
 pub async fn serve(router: Router, listener: Listener, close: CancellationToken) -> Result<(), transport::Error> {
     let closed = close.cancelled_owned();
-    match listener {
-        Listener::Tcp(listener) => router.serve_with_incoming_shutdown(TcpListenerStream::new(listener), closed).await,
-        Listener::Unix(listener, file) => {
-            let gone = async move {
-                closed.await;
-                // Before the socket closes, so that nobody finds a dead one.
-                drop(file);
-            };
-            router.serve_with_incoming_shutdown(UnixListenerStream::new(listener), gone).await
-        }
-    }
+    let (connections, file) = listener.connections();
+    let gone = async move {
+        closed.await;
+        drop(file);
+    };
+    router.serve_with_incoming_shutdown(connections, gone).await
 }

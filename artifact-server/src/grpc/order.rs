@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use weir_proto::{ArtifactPath, Failure, Reason, v1};
 
 use super::convert::{self, Defaults, Settings};
-use crate::{build::Order, source::SourceRequest, tree::compose::CopyOperation};
+use crate::{build::Order, policy::Place, source::SourceRequest, tree::compose::CopyOperation};
 
 /// Largest message of one artifact, in bytes. A whole `ArtifactGenerator` may take 1.5 MiB, so nearly every artifact that one can name fits.
 pub(super) const MAX_BYTES: usize = 1024 * 1024;
@@ -19,8 +19,15 @@ pub(super) struct Header {
     pub(super) settings: Settings,
 }
 
-/// Reads a header.
-pub(super) fn header(header: v1::BuildHeader, defaults: &Defaults) -> Result<Header, Failure> {
+impl Header {
+    /// Where all artifacts of the call lie.
+    pub(super) fn place(&self) -> Place<'_> {
+        Place { kind: &self.kind, namespace: &self.namespace }
+    }
+}
+
+/// Reads a header. The sources are for `tenant` alone, if that is one.
+pub(super) fn header(header: v1::BuildHeader, defaults: &Defaults, tenant: Option<String>) -> Result<Header, Failure> {
     let v1::BuildHeader { caller: _, kind, namespace, sources, settings } = header;
     let settings = convert::settings(settings, defaults)?;
     // Any valid name will do: kind and namespace are checked here, the names with each artifact.
@@ -37,15 +44,15 @@ pub(super) fn header(header: v1::BuildHeader, defaults: &Defaults) -> Result<Hea
             return Err(convert::invalid("header.sources.alias", format!("alias {:?} is there twice", source.alias)));
         }
     }
-    let sources = sources.into_iter().map(|one| source(one, &settings)).collect();
-    Ok(Header { kind, namespace, sources, settings })
+    let sources = sources.into_iter().map(|one| source(one, &settings, tenant.clone())).collect();
+    Ok(Header { kind: kind.to_lowercase(), namespace, sources, settings })
 }
 
 /// Reads a source. URL and digest are checked when it is fetched.
-pub(super) fn source(source: v1::Source, settings: &Settings) -> (String, SourceRequest) {
+pub(super) fn source(source: v1::Source, settings: &Settings, tenant: Option<String>) -> (String, SourceRequest) {
     let v1::Source { alias, url, digest } = source;
     let Settings { http_retry, source_host, .. } = settings.clone();
-    (alias, SourceRequest { url, digest, http_retry, source_host })
+    (alias, SourceRequest { url, digest, http_retry, source_host, tenant })
 }
 
 /// Reads an artifact.
@@ -97,7 +104,7 @@ mod tests {
 
     #[test]
     fn headers_are_checked() {
-        let good = header(message(), &defaults()).unwrap();
+        let good = header(message(), &defaults(), None).unwrap();
         assert_eq!(good.sources.iter().map(|(alias, _)| alias.as_str()).collect::<Vec<_>>(), ["b", "a"]);
         type Row = (&'static str, fn(&mut v1::BuildHeader), &'static str);
         let rows: [Row; 5] = [
@@ -110,14 +117,14 @@ mod tests {
         for (row, change, field) in rows {
             let mut wrong = message();
             change(&mut wrong);
-            let failure = header(wrong, &defaults()).err().unwrap();
+            let failure = header(wrong, &defaults(), None).err().unwrap();
             assert_eq!(failure.field.as_deref(), Some(field), "row {row}");
         }
     }
 
     #[test]
     fn only_a_file_of_the_artifact_is_its_current_one() {
-        let header = header(message(), &defaults()).unwrap();
+        let header = header(message(), &defaults(), None).unwrap();
         let rows = [
             ("externalartifact/apps/web/1.tar.gz", true),
             ("externalartifact/apps/other/1.tar.gz", false),

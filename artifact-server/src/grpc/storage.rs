@@ -11,13 +11,15 @@ use weir_proto::{
 };
 
 use super::{
+    access::Access,
     call::{self, Answers, Server, blocking},
     convert, deadline, files, lock, names, upload, watch,
 };
 use crate::{
     build::Builder,
     metrics::Call,
-    storage::{Aliased, Filter, Retention, StorageError, Store},
+    policy::{Deed, Place},
+    storage::{Aliased, Filter, Listed, Retention, StorageError, Store},
 };
 
 /// Most artifacts in one `GarbageCollect`.
@@ -65,6 +67,7 @@ impl ArtifactStorage for StorageService {
         &self,
         request: Request<v1::ResolvePathRequest>,
     ) -> Result<Response<v1::ResolvePathResponse>, Status> {
+        self.server.access(&request).may(Deed::Ask)?;
         let (store, defaults) = (Arc::clone(&self.server.store), self.server.defaults.clone());
         let request = request.into_inner();
         let resolve = move || names::resolve_path(request, &defaults, &**store.storage());
@@ -72,9 +75,10 @@ impl ArtifactStorage for StorageService {
     }
 
     async fn mkdir_all(&self, request: Request<v1::MkdirAllRequest>) -> Result<Response<v1::MkdirAllResponse>, Status> {
+        let access = self.server.access(&request);
         let v1::MkdirAllRequest { caller, artifact, take_over } = request.into_inner();
         let dir = convert::dir("artifact", artifact)?;
-        let caller = self.server.admit(caller).await?;
+        let caller = self.server.admit(&access, caller, &[(&dir).into()]).await?;
         self.server.store.may_store(&caller, &dir, take_over).map_err(Failure::from)?;
         Ok(Response::new(v1::MkdirAllResponse { dir: dir.to_string() }))
     }
@@ -84,7 +88,8 @@ impl ArtifactStorage for StorageService {
         request: Request<Streaming<v1::WriteRequest>>,
     ) -> Result<Response<v1::WriteResponse>, Status> {
         let timeout = deadline::timeout(request.metadata());
-        let work = upload::write(&self.server, request.into_inner());
+        let access = self.server.access(&request);
+        let work = upload::write(&self.server, &access, request.into_inner());
         let result = self.server.within(timeout, work).await;
         self.server.metrics.upload(Call::write, result.as_ref().ok().map(|response| response.unchanged));
         result.map(Response::new)
@@ -95,7 +100,8 @@ impl ArtifactStorage for StorageService {
         request: Request<Streaming<v1::ArchiveRequest>>,
     ) -> Result<Response<v1::ArchiveResponse>, Status> {
         let timeout = deadline::timeout(request.metadata());
-        let work = upload::archive(&self.server, &self.builder, request.into_inner());
+        let access = self.server.access(&request);
+        let work = upload::archive(&self.server, &access, &self.builder, request.into_inner());
         let result = self.server.within(timeout, work).await;
         self.server.metrics.upload(Call::archive, result.as_ref().ok().map(|response| response.unchanged));
         result.map(Response::new)
@@ -115,7 +121,8 @@ impl ArtifactStorage for StorageService {
 
     async fn symlink(&self, request: Request<v1::SymlinkRequest>) -> Result<Response<v1::SymlinkResponse>, Status> {
         let timeout = deadline::timeout(request.metadata());
-        let work = self.symlink_now(request.into_inner());
+        let access = self.server.access(&request);
+        let work = self.symlink_now(&access, request.into_inner());
         self.server.within(timeout, work).await.map(Response::new)
     }
 
@@ -124,12 +131,13 @@ impl ArtifactStorage for StorageService {
         request: Request<v1::RemoveAllButCurrentRequest>,
     ) -> Result<Response<v1::RemoveAllButCurrentResponse>, Status> {
         let timeout = deadline::timeout(request.metadata());
+        let access = self.server.access(&request);
         let v1::RemoveAllButCurrentRequest { caller, artifact, current_path } = request.into_inner();
         let dir = convert::dir("artifact", artifact)?;
         let current = file_of("current_path", &current_path, &dir)?;
         let token = call::token(caller.as_ref());
         let work = async {
-            let caller = self.server.admit(caller).await?;
+            let caller = self.server.admit(&access, caller, &[(&dir).into()]).await?;
             let guards = call::enter(&self.server.store, vec![dir.clone()], token.as_deref()).await?;
             let store = Arc::clone(&self.server.store);
             let remove = move || (store.remove_all_but(&caller, &dir, &current), drop(guards)).0;
@@ -139,7 +147,9 @@ impl ArtifactStorage for StorageService {
     }
 
     async fn stat(&self, request: Request<v1::StatRequest>) -> Result<Response<v1::StatResponse>, Status> {
+        let access = self.server.access(&request);
         let path = convert::path("path", &request.into_inner().path)?;
+        access.see(path.dir())?;
         let store = Arc::clone(&self.server.store);
         let found = blocking(move || store.stat(&path)).await?;
         let file = found.map(|listed| convert::stored_file(listed, &self.server.defaults));
@@ -147,9 +157,9 @@ impl ArtifactStorage for StorageService {
     }
 
     async fn verify(&self, request: Request<v1::VerifyRequest>) -> Result<Response<v1::VerifyResponse>, Status> {
-        let store = Arc::clone(&self.server.store);
+        let (store, access) = (Arc::clone(&self.server.store), self.server.access(&request));
         let request = request.into_inner();
-        Ok(Response::new(blocking(move || verify(&store, request)).await?))
+        Ok(Response::new(blocking(move || verify(&store, &access, request)).await?))
     }
 
     type VerifyManyStream = Answers<v1::VerifyResponse>;
@@ -158,11 +168,12 @@ impl ArtifactStorage for StorageService {
         &self,
         request: Request<Streaming<v1::VerifyRequest>>,
     ) -> Result<Response<Self::VerifyManyStream>, Status> {
-        let store = Arc::clone(&self.server.store);
+        let (store, access) = (Arc::clone(&self.server.store), self.server.access(&request));
         let answers = request.into_inner().ready_chunks(CHUNK).then(move |chunk| {
-            let store = Arc::clone(&store);
+            let (store, access) = (Arc::clone(&store), access.clone());
             async move {
-                let work = move || Ok::<_, Failure>(chunk.into_iter().map(|item| verify_item(&store, item)).collect());
+                let check = move |item| verify_item(&store, &access, item);
+                let work = move || Ok::<_, Failure>(chunk.into_iter().map(check).collect());
                 blocking(work).await.unwrap_or_else(|failure| vec![Err(failure.into())])
             }
         });
@@ -171,11 +182,12 @@ impl ArtifactStorage for StorageService {
 
     async fn remove(&self, request: Request<v1::RemoveRequest>) -> Result<Response<v1::RemoveResponse>, Status> {
         let timeout = deadline::timeout(request.metadata());
+        let access = self.server.access(&request);
         let v1::RemoveRequest { caller, path } = request.into_inner();
         let path = convert::path("path", &path)?;
         let token = call::token(caller.as_ref());
         let work = async {
-            let caller = self.server.admit(caller).await?;
+            let caller = self.server.admit(&access, caller, &[path.dir().into()]).await?;
             let guards = call::enter(&self.server.store, vec![path.dir().clone()], token.as_deref()).await?;
             let store = Arc::clone(&self.server.store);
             Ok(blocking(move || (store.remove(&caller, &path), drop(guards)).0).await?)
@@ -189,11 +201,12 @@ impl ArtifactStorage for StorageService {
         request: Request<v1::RemoveAllRequest>,
     ) -> Result<Response<v1::RemoveAllResponse>, Status> {
         let timeout = deadline::timeout(request.metadata());
+        let access = self.server.access(&request);
         let v1::RemoveAllRequest { caller, artifact, take_over } = request.into_inner();
         let dir = convert::dir("artifact", artifact)?;
         let token = call::token(caller.as_ref());
         let work = async {
-            let caller = self.server.admit(caller).await?;
+            let caller = self.server.admit(&access, caller, &[(&dir).into()]).await?;
             let guards = call::enter(&self.server.store, vec![dir.clone()], token.as_deref()).await?;
             let store = Arc::clone(&self.server.store);
             let remove = move || (store.remove_all(&caller, &dir, take_over), drop(guards)).0;
@@ -207,18 +220,24 @@ impl ArtifactStorage for StorageService {
         request: Request<v1::GarbageCollectRequest>,
     ) -> Result<Response<v1::GarbageCollectResponse>, Status> {
         let timeout = deadline::timeout(request.metadata());
-        let work = self.collect(request.into_inner());
+        let access = self.server.access(&request);
+        let work = self.collect(&access, request.into_inner());
         self.server.within(timeout, work).await.map(Response::new)
     }
 
     type ListStream = Answers<v1::ListResponse>;
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<Self::ListStream>, Status> {
+        let access = self.server.access(&request);
         let v1::ListRequest { controller, kind, namespace, name, owner } = request.into_inner();
         convert::optional_owner("owner", &owner)?;
         let filter = Filter { controller, kind: kind.to_lowercase(), namespace, name, owner };
+        let place = Place { kind: &filter.kind, namespace: &filter.namespace };
+        let named = !filter.kind.is_empty() && !filter.namespace.is_empty();
+        access.may(if named { Deed::See(place) } else { Deed::Ask })?;
         let store = Arc::clone(&self.server.store);
-        let files = blocking(move || Ok::<_, Failure>(store.list(&filter))).await?;
+        let mut files = blocking(move || Ok::<_, Failure>(store.list(&filter))).await?;
+        files.retain(|Listed { path, .. }| access.allows(Deed::See(path.dir().into())));
         let (defaults, found) = (self.server.defaults.clone(), files.into_iter());
         let answers =
             found.map(move |listed| Ok(v1::ListResponse { file: Some(convert::stored_file(listed, &defaults)) }));
@@ -228,7 +247,9 @@ impl ArtifactStorage for StorageService {
     type WatchStream = Answers<v1::WatchResponse>;
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let events = watch::events(&self.server.store, request.into_inner().controller);
+        let access = self.server.access(&request);
+        access.may(Deed::Ask)?;
+        let events = watch::events(&self.server.store, access, request.into_inner().controller);
         Ok(Response::new(self.server.until_stop(events)))
     }
 
@@ -250,8 +271,9 @@ impl ArtifactStorage for StorageService {
         &self,
         request: Request<v1::SetServingRequest>,
     ) -> Result<Response<v1::SetServingResponse>, Status> {
+        let access = self.server.access(&request);
         let v1::SetServingRequest { caller, on } = request.into_inner();
-        let caller = self.server.admit(caller).await?;
+        let caller = self.server.admit(&access, caller, &[]).await?;
         let serving = self.server.serving.set(caller, on).await?;
         Ok(Response::new(v1::SetServingResponse { serving }))
     }
@@ -259,12 +281,17 @@ impl ArtifactStorage for StorageService {
 
 impl StorageService {
     /// Collects some artifacts after the others. Once this is dropped, nothing more is removed.
-    async fn collect(&self, request: v1::GarbageCollectRequest) -> Result<v1::GarbageCollectResponse, Status> {
+    async fn collect(
+        &self,
+        access: &Access,
+        request: v1::GarbageCollectRequest,
+    ) -> Result<v1::GarbageCollectResponse, Status> {
         let v1::GarbageCollectRequest { caller, artifacts, ttl, records, grace, limit } = request;
         let retention = self.retention(ttl, records, grace, limit)?;
         let artifacts = collectables(artifacts)?;
         let token = call::token(caller.as_ref());
-        let caller = self.server.admit(caller).await?;
+        let places: Vec<Place<'_>> = artifacts.iter().map(|(dir, _)| dir.into()).collect();
+        let caller = self.server.admit(access, caller, &places).await?;
         let over = CancellationToken::new();
         let _end = over.clone().drop_guard();
         let mut removed = Vec::new();
@@ -289,13 +316,13 @@ impl StorageService {
         Ok(v1::GarbageCollectResponse { removed: texts(removed) })
     }
 
-    async fn symlink_now(&self, request: v1::SymlinkRequest) -> Result<v1::SymlinkResponse, Status> {
+    async fn symlink_now(&self, access: &Access, request: v1::SymlinkRequest) -> Result<v1::SymlinkResponse, Status> {
         let v1::SymlinkRequest { caller, path, name, settings, take_over } = request;
         let path = convert::path("path", &path)?;
         let settings = convert::settings(settings, &self.server.defaults)?;
         let alias = alias_of(&path, &name)?;
         let token = call::token(caller.as_ref());
-        let caller = self.server.admit(caller).await?;
+        let caller = self.server.admit(access, caller, &[path.dir().into()]).await?;
         let guards = call::enter(&self.server.store, vec![path.dir().clone()], token.as_deref()).await?;
         let (store, name) = (Arc::clone(&self.server.store), alias.clone());
         let point = move || (store.alias(&caller, &path, &name, take_over), drop(guards)).0;
@@ -368,12 +395,17 @@ fn alias_of(path: &ArtifactPath, name: &str) -> Result<ArtifactPath, Failure> {
     Ok(alias)
 }
 
-fn verify_item(store: &Store, item: Result<v1::VerifyRequest, Status>) -> Result<v1::VerifyResponse, Status> {
-    Ok(verify(store, item?)?)
+fn verify_item(
+    store: &Store,
+    access: &Access,
+    item: Result<v1::VerifyRequest, Status>,
+) -> Result<v1::VerifyResponse, Status> {
+    Ok(verify(store, access, item?)?)
 }
 
-fn verify(store: &Store, request: v1::VerifyRequest) -> Result<v1::VerifyResponse, Failure> {
+fn verify(store: &Store, access: &Access, request: v1::VerifyRequest) -> Result<v1::VerifyResponse, Failure> {
     let path = convert::path("path", &request.path)?;
+    access.see(path.dir())?;
     let digest = convert::digest("digest", &request.digest)?;
     let verdict = store.verify(&path, &digest)?;
     let (verdict, message) = convert::verdict(verdict, &path, &digest);

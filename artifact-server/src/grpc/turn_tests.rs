@@ -11,7 +11,7 @@ use weir_proto::{
     v1::{self, artifact_storage_server::ArtifactStorage as _},
 };
 
-use super::{Server, StorageService, convert::Defaults};
+use super::{Guard, Server, StorageService, convert::Defaults};
 use crate::{
     args::ServeMode,
     build::{self, Builder},
@@ -41,7 +41,7 @@ fn server() -> Arc<Server> {
         retention_records: 0,
     };
     let (serving, metrics, stop) = (Arc::new(serving), Metrics::new(Vec::new), CancellationToken::new());
-    Arc::new(Server { store, serving, defaults, max_bytes: 1 << 20, metrics, stop })
+    Arc::new(Server { store, serving, defaults, max_bytes: 1 << 20, guard: Arc::new(Guard::default()), metrics, stop })
 }
 
 fn service(server: &Arc<Server>, folder: &std::path::Path) -> StorageService {

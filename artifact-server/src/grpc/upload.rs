@@ -9,6 +9,7 @@ use tonic::{Status, Streaming};
 use weir_proto::{ArtifactDir, Digest, Failure, Reason, v1};
 
 use super::{
+    access::Access,
     call::{self, Server, blocking},
     convert::{self, Defaults, Settings},
 };
@@ -81,13 +82,14 @@ async fn chunk<M: Message>(messages: &mut Streaming<M>) -> Result<Option<Bytes>,
 /// Carries out a `Write`. Dropping it leaves nothing, unless all bytes were there already.
 pub(super) async fn write(
     server: &Server,
+    access: &Access,
     mut messages: Streaming<v1::WriteRequest>,
 ) -> Result<v1::WriteResponse, Status> {
     let mut header = header(&mut messages).await?;
     let token = call::token(header.caller.as_ref());
     let caller = convert::caller(header.caller.take())?;
     let (upload, settings) = write_order(header, caller.clone(), &server.defaults)?;
-    server.admit_caller(caller).await?;
+    server.admit_caller(access, caller, &[(&upload.put.dir).into()]).await?;
     let dir = upload.put.dir.clone();
     let mut incoming = begin(server, upload).await?;
     while let Some(chunk) = chunk(&mut messages).await? {
@@ -119,6 +121,7 @@ async fn finish(server: &Server, dir: ArtifactDir, token: Option<&str>, incoming
 /// Carries out an `Archive`. Dropping it leaves nothing, unless all bytes were there already.
 pub(super) async fn archive(
     server: &Server,
+    access: &Access,
     builder: &Arc<Builder>,
     mut messages: Streaming<v1::ArchiveRequest>,
 ) -> Result<v1::ArchiveResponse, Status> {
@@ -126,7 +129,7 @@ pub(super) async fn archive(
     let token = call::token(header.caller.as_ref());
     let caller = convert::caller(header.caller.take())?;
     let ArchiveOrder { upload, settings, ignore, expected } = archive_order(header, caller.clone(), &server.defaults)?;
-    server.admit_caller(caller).await?;
+    server.admit_caller(access, caller, &[(&upload.put.dir).into()]).await?;
     let dir = upload.put.dir.clone();
     server.store.may_store(&upload.put.caller, &dir, upload.put.take_over).map_err(Failure::from)?;
 

@@ -6,11 +6,17 @@ use futures::{Stream, StreamExt, stream};
 use tonic::Status;
 use weir_proto::v1::{EventType, WatchResponse};
 
-use crate::storage::{EventKind, Store, StoreEvent, Subscription};
+use super::access::Access;
+use crate::{
+    policy::Deed,
+    storage::{EventKind, Store, StoreEvent, Subscription},
+};
 
-/// What happens to the files of one controller, or to all files when it is empty: first that the watch has started, then each event.
+/// What happens to the files of one controller, or to all files when it is empty, as far as the watcher may see them: first that the watch
+/// has started, then each event.
 pub(super) fn events(
     store: &Arc<Store>,
+    access: Access,
     controller: String,
 ) -> impl Stream<Item = Result<WatchResponse, Status>> + Send + use<> {
     let (subscription, instance) = (store.watch(), store.instance().to_owned());
@@ -23,7 +29,7 @@ pub(super) fn events(
     };
     let next = |mut subscription: Subscription| async move { Some((subscription.next().await?, subscription)) };
     let events = stream::unfold(subscription, next)
-        .filter(move |event| std::future::ready(concerns(event, &controller)))
+        .filter(move |event| std::future::ready(concerns(event, &controller) && is_visible(event, &access)))
         .map(move |event| response(&instance, event));
     stream::iter([started]).chain(events).map(Ok)
 }
@@ -32,6 +38,11 @@ pub(super) fn events(
 fn concerns(event: &StoreEvent, controller: &str) -> bool {
     let owned_by = event.owner.split_once('/').map_or(event.owner.as_str(), |(first, _)| first);
     controller.is_empty() || owned_by.is_empty() || owned_by == controller
+}
+
+/// The policy may change while somebody watches.
+fn is_visible(event: &StoreEvent, access: &Access) -> bool {
+    event.path.as_ref().is_none_or(|path| access.allows(Deed::See(path.dir().into())))
 }
 
 fn response(instance: &str, event: StoreEvent) -> WatchResponse {

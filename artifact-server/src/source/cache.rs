@@ -12,10 +12,11 @@ use parking_lot::Mutex;
 use weir_proto::Digest;
 
 use super::{
-    Fetched, Limits, Pace, Roots, Source, SourceError, SourceRequest, Waits,
+    Fetched, HostPattern, Limits, Pace, Roots, Source, SourceError, SourceRequest, Waits,
     archive::Archives,
     fetch::{Fetcher, Target, resolve},
     flights::{Flight, Flights, Landed, Lane},
+    hosts,
     retry::{Failed, with_retries},
     shelf::Shelf,
 };
@@ -40,6 +41,8 @@ pub struct CacheSettings {
     pub pace: Pace,
     /// Who vouches for servers of sources behind https.
     pub roots: Roots,
+    /// Hosts that sources may come from; empty: any.
+    pub hosts: Vec<HostPattern>,
     /// Downloads at a time. Each takes a thread that may block, and some MiB of memory for the pieces that wait to be unpacked.
     pub at_once: usize,
 }
@@ -58,6 +61,7 @@ impl CacheSettings {
             waits: Waits::default(),
             pace: Pace::default(),
             roots: Roots::default(),
+            hosts: Vec::new(),
             at_once: 16,
         }
     }
@@ -101,6 +105,7 @@ pub(super) struct Inner {
     pub(super) archives: Archives,
     http_retry: u32,
     waits: Waits,
+    hosts: Vec<HostPattern>,
     flights: Mutex<Flights>,
     hits: AtomicU64,
     misses: AtomicU64,
@@ -130,6 +135,7 @@ impl SourceCache {
             archives: Archives::default(),
             http_retry: settings.http_retry,
             waits: settings.waits,
+            hosts: settings.hosts,
             flights: Mutex::default(),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
@@ -146,8 +152,18 @@ impl SourceCache {
             url: resolve(&request.url, request.source_host.as_deref())?,
             digest: digest(&request.digest)?,
             retries: request.http_retry.unwrap_or(self.0.http_retry),
+            tenant: request.tenant.clone(),
         };
-        match self.way(&target) {
+        hosts::check(&self.0.hosts, &target.url)?;
+        let fetched = self.by_any_way(&target).await?;
+        if target.tenant.is_some() && !fetched.downloaded && fetched.source.tenant != target.tenant {
+            self.0.prove(&target).await?;
+        }
+        Ok(fetched)
+    }
+
+    async fn by_any_way(&self, target: &Target) -> Result<Fetched, SourceError> {
+        match self.way(target) {
             Way::Kept(source) => {
                 self.0.hits.fetch_add(1, Relaxed);
                 Ok(Fetched { source, downloaded: false })
@@ -194,6 +210,13 @@ impl SourceCache {
 }
 
 impl Inner {
+    /// Lets a caller have what another one fetched, if it could have fetched it itself.
+    async fn prove(&self, target: &Target) -> Result<(), SourceError> {
+        // An error must not tell a caller that the source is here: it reads as that of a download.
+        let what = format!("GET {}", target.url);
+        with_retries(what, target.retries, self.waits, || self.fetcher.prove(&target.url)).await
+    }
+
     /// Gets a source from one URL, with retries, unless a flight to another URL brings it first.
     async fn fly(self: Arc<Self>, target: Target, id: u64, lane: Arc<Lane>) -> Result<Landed, SourceError> {
         let began = AtomicBool::new(false);
@@ -237,7 +260,9 @@ impl Inner {
         if first {
             self.misses.fetch_add(1, Relaxed);
         }
-        let source = Arc::new(self.fetcher.attempt(target, &self.shelf).await?);
+        let mut source = self.fetcher.attempt(target, &self.shelf).await?;
+        source.tenant.clone_from(&target.tenant);
+        let source = Arc::new(source);
         self.downloads.fetch_add(1, Relaxed);
         self.shelf.put(target.key(), Arc::clone(&source));
         lane.announce();

@@ -14,6 +14,11 @@ pub enum SourceError {
         /// What is wrong with it.
         cause: String,
     },
+    /// The URL leads to a host that sources may not come from.
+    #[error(
+        "sources may not come from {0}: it is not among --source-hosts of the artifact server; add it there, or use another source"
+    )]
+    Host(String),
     /// The URL answers 404. It is not tried again.
     #[error("file not found")]
     NotFound,
@@ -68,7 +73,7 @@ impl From<SourceError> for Failure {
             SourceError::NotFound => Reason::SourceNotFound,
             SourceError::Unavailable(_) => Reason::SourceUnavailable,
             SourceError::Digest(_) => Reason::SourceDigestMismatch,
-            SourceError::Refused(_) => Reason::SourceRefused,
+            SourceError::Refused(_) | SourceError::Host(_) => Reason::SourceRefused,
             SourceError::TooLarge(_) => Reason::SourceTooLarge,
             SourceError::Busy => Reason::CacheBusy,
             SourceError::Full(_) => Reason::StorageFull,
@@ -93,6 +98,7 @@ mod tests {
             ("download", SourceError::Unavailable(text()), Reason::SourceUnavailable),
             ("digest", SourceError::Digest(text()), Reason::SourceDigestMismatch),
             ("tarball", SourceError::Refused(text()), Reason::SourceRefused),
+            ("host", SourceError::Host(text()), Reason::SourceRefused),
             ("limits", SourceError::TooLarge(text()), Reason::SourceTooLarge),
             ("in use", SourceError::Busy, Reason::CacheBusy),
             ("faults 4 ENOSPC", system(28), Reason::StorageFull),

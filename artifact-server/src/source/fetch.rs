@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use http::uri::Authority;
-use reqwest::{Response, StatusCode, Url, header::RETRY_AFTER, redirect};
+use reqwest::{Method, Response, StatusCode, Url, header::RETRY_AFTER, redirect};
 use rustls::CertificateError;
 use tokio::{
     sync::{Semaphore, mpsc},
@@ -49,12 +49,13 @@ pub(super) struct Target {
     pub(super) url: Url,
     pub(super) digest: Digest,
     pub(super) retries: u32,
+    pub(super) tenant: Option<String>,
 }
 
 impl Target {
     /// What it is on the shelf.
     pub(super) fn key(&self) -> Key {
-        Key::Source(self.digest.clone())
+        Key::Source(self.digest.clone(), self.tenant.is_some().then(|| self.url.clone()))
     }
 }
 
@@ -81,7 +82,7 @@ impl Fetcher {
         // Given back between tries, so that a server that is away does not hold up the others.
         let _turn = self.turns.acquire().await;
         let attempt = async {
-            let response = self.open(&target.url).await?;
+            let response = self.open(Method::GET, &target.url).await?;
             self.receive(response, &target.digest, shelf).await
         };
         match tokio::time::timeout(self.pace.longest, attempt).await {
@@ -90,13 +91,23 @@ impl Fetcher {
         }
     }
 
-    /// Asks for the body.
-    async fn open(&self, url: &Url) -> Result<Response, Failed> {
+    /// Asks whether the source could be downloaded, without its body.
+    pub(super) async fn prove(&self, url: &Url) -> Result<(), Failed> {
+        let _turn = self.turns.acquire().await;
+        match tokio::time::timeout(self.pace.window, self.open(Method::HEAD, url)).await {
+            Ok(answer) => answer.map(drop),
+            Err(_) => Err(slow(format!("no answer came in {:?}", self.pace.window))),
+        }
+    }
+
+    /// Asks for the body, or whether there is one.
+    async fn open(&self, method: Method, url: &Url) -> Result<Response, Failed> {
         if let Some(trouble) = self.roots.nobody().filter(|_| url.scheme() == "https") {
             let cause = format!("no certificate authority is trusted ({trouble}): {ADVICE}");
             return Err(Failed::NotAgain { cause });
         }
-        let response = self.client.get(url.clone()).send().await.map_err(|error| transport(&error.without_url()))?;
+        let response =
+            self.client.request(method, url.clone()).send().await.map_err(|error| transport(&error.without_url()))?;
         let status = response.status();
         match judge(status.as_u16()) {
             Verdict::Take => Ok(response),

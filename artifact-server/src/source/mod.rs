@@ -19,6 +19,7 @@ mod feed;
 mod fetch;
 mod flights;
 mod header;
+mod hosts;
 mod limits;
 mod member;
 mod name;
@@ -34,6 +35,7 @@ mod unpack;
 pub use cache::{CacheSettings, CacheStats, SourceCache};
 pub use equality::{Difference, compare};
 pub use error::SourceError;
+pub use hosts::HostPattern;
 pub use limits::{Limits, MAX_ARCHIVE, MAX_DEPTH};
 pub use pace::Pace;
 pub use retry::Waits;
@@ -51,6 +53,9 @@ pub struct SourceRequest {
     pub http_retry: Option<u32>,
     /// `host` or `host:port` to use in place of the URL's; `None` and empty keep the URL as it is.
     pub source_host: Option<String>,
+    /// Who asks, where callers must not learn from each other: what one of them fetched, another gets by the same URL alone, and only after a
+    /// HEAD of its own on it. `None`: all are one.
+    pub tenant: Option<String>,
 }
 
 /// A source that has been verified and unpacked. Holding it, its tree or a content of its tree keeps it from being evicted.
@@ -61,6 +66,8 @@ pub struct Source {
     /// Figures about the tarball.
     pub summary: SourceSummary,
     spool: Arc<spool::Spool>,
+    /// Who had it downloaded, where that matters.
+    tenant: Option<String>,
     /// Holders of the spool when nobody but the source itself holds it.
     own_holders: usize,
 }
@@ -68,7 +75,7 @@ pub struct Source {
 impl Source {
     fn new(tree: Tree, summary: SourceSummary, spool: Arc<spool::Spool>) -> Self {
         let own_holders = Arc::strong_count(&spool);
-        Self { tree: Arc::new(tree), summary, spool, own_holders }
+        Self { tree: Arc::new(tree), summary, spool, tenant: None, own_holders }
     }
 
     /// Whether anybody besides the one who asks holds the source, its tree or one of its contents.

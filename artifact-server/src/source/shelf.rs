@@ -10,6 +10,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use reqwest::Url;
 use weir_proto::Digest;
 
 use super::{Source, SourceError};
@@ -21,8 +22,8 @@ const ENTRY_BYTES: u64 = size_of::<Entry>() as u64 + 32;
 /// What is kept on the shelf. Tarballs inside of sources are unpacked by other rules than sources, so a digest alone does not say it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Key {
-    /// A source.
-    Source(Digest),
+    /// A source; by its URL, too, where what one caller fetched is not any other's.
+    Source(Digest, Option<Url>),
     /// A tarball that lies in a source, by the SHA-256 of its bytes.
     Archive([u8; 32]),
 }
@@ -91,7 +92,7 @@ impl Shelf {
 
     /// Bytes and entries in use, kept sources, evictions so far.
     pub(super) fn figures(&self) -> (u64, u64, u64, u64) {
-        let kept = self.residents.lock().by_key.keys().filter(|key| matches!(key, Key::Source(_))).count() as u64;
+        let kept = self.residents.lock().by_key.keys().filter(|key| matches!(key, Key::Source(..))).count() as u64;
         (self.used_bytes.load(Relaxed), self.used_entries.load(Relaxed), kept, self.evictions.load(Relaxed))
     }
 

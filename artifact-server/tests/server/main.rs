@@ -21,9 +21,15 @@ mod lifecycle;
 #[cfg(test)]
 mod locks;
 #[cfg(test)]
+mod mtls;
+#[cfg(test)]
 mod names;
 #[cfg(test)]
 mod patience;
+#[cfg(test)]
+mod pki;
+#[cfg(test)]
+mod policy;
 #[cfg(test)]
 mod process;
 #[cfg(test)]

@@ -51,7 +51,7 @@ impl Lines {
     }
 
     /// Waits for a line and gives what `find` makes of it.
-    fn wait<T>(&self, what: &str, find: impl Fn(&str) -> Option<T>) -> T {
+    pub(crate) fn wait<T>(&self, what: &str, find: impl Fn(&str) -> Option<T>) -> T {
         let mut lines = self.0.0.lock();
         loop {
             if let Some(found) = lines.iter().rev().find_map(|line| find(line)) {
@@ -110,15 +110,28 @@ impl Place {
 
     /// Starts a server with a change of its environment.
     pub(crate) async fn start_with(&self, flags: &[&str], change: impl FnOnce(&mut Command) -> &mut Command) -> Server {
+        let (child, lines) = self.launch(flags, change).await;
+        let channel = Endpoint::try_from(format!("unix://{}", self.socket().display())).unwrap();
+        let channel = channel.connect().await.unwrap();
+        Server { child, lines, channel }
+    }
+
+    /// Starts a server that the flags put behind TLS; there is no channel to it yet.
+    pub(crate) async fn start_secured(&self, flags: &[String]) -> Server {
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let (child, lines) = self.launch(&flags, |command| command).await;
+        let channel = Endpoint::from_static("http://127.0.0.1:1").connect_lazy();
+        Server { child, lines, channel }
+    }
+
+    async fn launch(&self, flags: &[&str], change: impl FnOnce(&mut Command) -> &mut Command) -> (Child, Lines) {
         let mut child = change(&mut self.command(flags)).stderr(Stdio::piped()).spawn().unwrap();
         let lines = Lines::follow(child.stderr.take().unwrap());
-        let (ready, watched) = (lines.clone(), lines.clone());
+        let ready = lines.clone();
         tokio::task::spawn_blocking(move || ready.wait("ready", |line| line.contains("server ready").then_some(())))
             .await
             .unwrap();
-        let channel = Endpoint::try_from(format!("unix://{}", self.socket().display())).unwrap();
-        let channel = channel.connect().await.unwrap();
-        Server { child, lines: watched, channel }
+        (child, lines)
     }
 
     /// Runs it to its end, for starts that fail: exit code and what it wrote to standard error.
@@ -179,6 +192,19 @@ impl Server {
 
     pub(crate) fn builder(&self) -> ArtifactBuilderClient<Channel> {
         ArtifactBuilderClient::new(self.channel())
+    }
+
+    /// From here on calls go this way.
+    pub(crate) fn use_channel(&mut self, channel: Channel) {
+        self.channel = channel;
+    }
+
+    /// Where gRPC is, of a server behind TLS.
+    pub(crate) fn grpc(&self) -> SocketAddr {
+        self.lines.wait("grpc", |line| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            line["grpc"].as_str()?.strip_prefix("https://")?.parse().ok()
+        })
     }
 
     /// Opens the artifact port and says where it is.

@@ -49,7 +49,13 @@ pub(crate) fn cache(folder: &Path, change: impl FnOnce(&mut CacheSettings)) -> S
 }
 
 pub(crate) fn request(server: &Server, path: &str, tarball: &[u8]) -> SourceRequest {
-    SourceRequest { url: server.url(path), digest: digest(tarball), http_retry: Some(3), source_host: None }
+    SourceRequest {
+        url: server.url(path),
+        digest: digest(tarball),
+        http_retry: Some(3),
+        source_host: None,
+        tenant: None,
+    }
 }
 
 /// Reads a file of a source back from its spool.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use weir_artifact_server::source::{CacheSettings, SourceError, Waits};
+use weir_artifact_server::source::{CacheSettings, SourceError, SourceRequest, Waits};
 
 use crate::{
     server::{Gate, Reply, Server},
@@ -122,4 +122,44 @@ async fn another_url_does_not_wait_for_the_retries_of_the_first() {
     assert_eq!(scene.server.requests(), ["/x", "/other"]);
     let stats = scene.cache.stats();
     assert_eq!((stats.misses, stats.downloads, stats.failures, stats.in_flight), (2, 1, 0, 0));
+}
+
+/// With a policy, what one caller fetched tells others nothing: each asks the source's own server, by the URL that was fetched.
+#[tokio::test(flavor = "multi_thread")]
+async fn tenants_share_only_what_each_could_fetch() {
+    let reply = |count: usize, path: &str| match (count, path) {
+        // The fourth request is the HEAD of one who may not have it any more.
+        (3, _) | (_, "/missing") => Reply::status("404 Not Found"),
+        _ => Reply::ok(&small()),
+    };
+    let scene = Scene::new(&small(), |_| {}, reply).await;
+    let of = |tenant: &str, path: &str| SourceRequest { tenant: Some(tenant.to_owned()), ..scene.at(path) };
+    let call = async |request: SourceRequest| scene.call(&request).await.unwrap();
+    assert_eq!(call(of("a", "/x")).await, Ok(true));
+    assert_eq!(call(of("a", "/x")).await, Ok(false), "its own");
+    assert_eq!(scene.server.requests(), ["/x"]);
+    assert_eq!(call(of("b", "/x")).await, Ok(false));
+    assert_eq!(call(of("b", "/x")).await, Ok(false), "each time anew");
+    assert_eq!(scene.server.requests().len(), 3);
+    assert_eq!(call(of("b", "/x")).await, Err(SourceError::NotFound));
+    assert_eq!(call(of("a", "/x")).await, Ok(false), "not a's loss");
+    assert_eq!(call(of("b", "/missing")).await, Err(SourceError::NotFound), "a digest alone gets nothing");
+    assert_eq!(call(of("b", "/b")).await, Ok(true), "nor does a URL of its own that answers: it must bring the bytes");
+    assert_eq!(scene.cache.stats().downloads, 2);
+    assert_eq!(scene.server.requests(), ["/x", "/x", "/x", "/x", "/missing", "/b"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sources_come_from_named_hosts_alone() {
+    let reply = Reply::ok(&small());
+    let hosts = |settings: &mut CacheSettings| settings.hosts = vec!["source-controller.test".parse().unwrap()];
+    let scene = Scene::new(&small(), hosts, move |_, _| reply.clone()).await;
+    let refused = scene.call(&scene.target).await.unwrap().unwrap_err();
+    assert!(refused.to_string().contains("127.0.0.1:") && refused.to_string().contains("--source-hosts"), "{refused}");
+    let elsewhere = SourceRequest { source_host: Some("other.test".into()), ..scene.target.clone() };
+    assert!(
+        matches!(scene.call(&elsewhere).await.unwrap(), Err(SourceError::Host(_))),
+        "the host that is asked counts"
+    );
+    assert_eq!(scene.server.requests(), [""; 0]);
 }

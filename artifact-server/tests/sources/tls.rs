@@ -22,7 +22,7 @@ fn trusting(folder: &Path, pem: &str) -> SourceCache {
 }
 
 fn request(url: String) -> SourceRequest {
-    SourceRequest { url, digest: digest(&small()), http_retry: Some(3), source_host: None }
+    SourceRequest { url, digest: digest(&small()), http_retry: Some(3), source_host: None, tenant: None }
 }
 
 #[tokio::test(flavor = "multi_thread")]

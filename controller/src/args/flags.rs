@@ -60,7 +60,7 @@ pub(super) struct Work {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Artifacts")]
 pub(super) struct Storage {
-    /// Where weir-artifact-server listens: unix:///<path>, or http://<address>:<port>
+    /// Where weir-artifact-server listens: unix:///<path>, https://<host>:<port> or http://<address>:<port>
     #[arg(
         long,
         env = "ARTIFACT_SERVER",
@@ -70,6 +70,36 @@ pub(super) struct Storage {
         allow_hyphen_values = true
     )]
     pub(super) artifact_server: String,
+    /// Authorities that vouch for an artifact server behind https://, PEM. It and the next two are read for each connection
+    #[arg(
+        long,
+        env = "ARTIFACT_SERVER_CA",
+        hide_env_values = true,
+        default_value = "",
+        value_name = "FILE",
+        allow_hyphen_values = true
+    )]
+    pub(super) artifact_server_ca: String,
+    /// Certificate that is shown to it, PEM
+    #[arg(
+        long,
+        env = "ARTIFACT_SERVER_CERT",
+        hide_env_values = true,
+        default_value = "",
+        value_name = "FILE",
+        allow_hyphen_values = true
+    )]
+    pub(super) artifact_server_cert: String,
+    /// The key of that certificate, PEM
+    #[arg(
+        long,
+        env = "ARTIFACT_SERVER_KEY",
+        hide_env_values = true,
+        default_value = "",
+        value_name = "FILE",
+        allow_hyphen_values = true
+    )]
+    pub(super) artifact_server_key: String,
     /// Address that artifact URLs start with; the artifact server's own when empty
     #[arg(
         long,

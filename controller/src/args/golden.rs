@@ -16,7 +16,7 @@ enum Takes {
 use Takes::{Bool, Value};
 
 /// runtime.md §1: name, default as `--help` says it, environment variable, values.
-const FLAGS: [(&str, &str, Option<&str>, Takes); 34] = [
+const FLAGS: [(&str, &str, Option<&str>, Takes); 37] = [
     ("concurrent", "10", None, Value("1", "20")),
     ("metrics-addr", ":8080", None, Value("0", "127.0.0.1:9")),
     ("health-addr", ":9440", None, Value("", ":1")),
@@ -49,6 +49,9 @@ const FLAGS: [(&str, &str, Option<&str>, Takes); 34] = [
     ("watch-configs-label-selector", "reconcile.fluxcd.io/watch=Enabled", None, Value("a=b", "")),
     // Weir's own.
     ("artifact-server", "unix:///run/weir/s/artifact.sock", Some("ARTIFACT_SERVER"), Value("http://127.0.0.1:1", "x")),
+    ("artifact-server-ca", "", Some("ARTIFACT_SERVER_CA"), Value("/tls/ca.crt", "")),
+    ("artifact-server-cert", "", Some("ARTIFACT_SERVER_CERT"), Value("/tls/tls.crt", "")),
+    ("artifact-server-key", "", Some("ARTIFACT_SERVER_KEY"), Value("/tls/tls.key", "")),
     ("origin-revision", "content", None, Value("always", "content")),
     ("help", "", None, Bool),
     ("version", "", None, Bool),

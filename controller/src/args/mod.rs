@@ -23,6 +23,7 @@ pub use listen::Listen;
 use crate::{
     log::{Encoding, Level},
     plan::{election, output::Origin, requeue::Backoff},
+    server::Certificates,
 };
 
 /// Everything the controller needs to know, checked.
@@ -54,6 +55,8 @@ pub struct Config {
     pub election: Option<election::Settings>,
     /// Endpoint of the artifact server.
     pub artifact_server: String,
+    /// For `https://`; else they may be empty.
+    pub certificates: Certificates,
     /// What the artifact server is told with each request.
     pub storage: Storage,
     /// Prometheus metrics; `None` is off.
@@ -188,6 +191,7 @@ impl Config {
             own_namespace: surroundings.namespace.clone(),
             election: leader.checked(&watch_label_selector)?,
             artifact_server: storage.artifact_server.clone(),
+            certificates: storage.certificates()?,
             storage: storage.checked(surroundings)?,
             metrics: Listen::optional(&metrics_addr).map_err(at("metrics-addr"))?,
             health: Listen::optional(&health_addr).map_err(at("health-addr"))?,
@@ -200,6 +204,20 @@ impl Config {
 }
 
 impl flags::Storage {
+    fn certificates(&self) -> Result<Certificates, FlagError> {
+        let certificates = Certificates {
+            authorities: self.artifact_server_ca.clone().into(),
+            certificate: self.artifact_server_cert.clone().into(),
+            key: self.artifact_server_key.clone().into(),
+        };
+        if self.artifact_server.starts_with("https://") && !certificates.are_complete() {
+            let message = "https:// needs --artifact-server-ca, --artifact-server-cert and --artifact-server-key: files of PEM with the \
+                           authority of the server, and with certificate and key of this client";
+            return Err(at("artifact-server")(message));
+        }
+        Ok(certificates)
+    }
+
     fn checked(self, surroundings: &Surroundings) -> Result<Storage, FlagError> {
         let Self { artifact_server: _, storage_adv_addr, artifact_retention_ttl, .. } = self;
         if storage_adv_addr.contains(char::is_whitespace) {

@@ -31,6 +31,7 @@ fn defaults() {
         own_namespace: "flux-system".into(),
         election: None,
         artifact_server: "unix:///run/weir/s/artifact.sock".into(),
+        certificates: Certificates::default(),
         storage: Storage {
             advertised_address: String::new(),
             retention_ttl: Duration::from_secs(60),
@@ -169,6 +170,7 @@ fn what_is_refused() {
             1,
             "--leader-election-renew-deadline: must be longer than 2.4s",
         ),
+        ("--artifact-server=https://a:1", 1, "--artifact-server: https:// needs --artifact-server-ca"),
         ("--leader-election-retry-period=-1s", 1, "--leader-election-retry-period: must not be negative"),
         ("--reconciliation-timeout=-1s", 1, "--reconciliation-timeout: must not be negative"),
     ];

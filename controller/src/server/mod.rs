@@ -2,6 +2,9 @@
 //! whenever it breaks.
 
 mod error;
+#[cfg(test)]
+mod tests;
+mod tls;
 
 use std::time::Duration;
 
@@ -21,6 +24,7 @@ use weir_proto::{
 };
 
 pub use error::ServerError;
+pub use tls::Certificates;
 
 /// How long a call that reads no source may take. Collections of 1000 artifacts and lists of everything fit well.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
@@ -62,10 +66,20 @@ pub struct Server {
 
 /// An endpoint that can not be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("artifact server {address:?} is not valid: {problem}; use unix:///path/to.sock or http://host:port")]
-pub struct AddressError {
-    address: String,
-    problem: String,
+pub enum AddressError {
+    /// It can not be called.
+    #[error(
+        "artifact server {address:?} is not valid: {problem}; use unix:///path/to.sock, https://host:port or http://host:port"
+    )]
+    Invalid {
+        /// As configured.
+        address: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The certificates can not be used.
+    #[error("{0}")]
+    Certificates(String),
 }
 
 /// What one `Build` call needs besides the artifacts.
@@ -82,20 +96,27 @@ pub struct BuildCall {
 }
 
 impl Server {
-    /// Prepares the connection to `unix:///path` or `http://host:port`; nothing is sent yet. Must run inside a tokio runtime.
-    pub fn new(address: &str, policy: Policy) -> Result<Self, AddressError> {
-        let wrong = |problem: &str| AddressError { address: address.to_owned(), problem: problem.to_owned() };
-        let known = address.starts_with("unix:///") || address.starts_with("http://");
-        if !known {
-            return Err(wrong("the scheme is neither unix nor http"));
+    /// Prepares the connection to `unix:///path`, `http://host:port` or, with certificates, `https://host:port`; nothing is sent yet, but
+    /// certificates that can not be used are an error. Must run inside a tokio runtime.
+    pub fn new(address: &str, certificates: &Certificates, policy: Policy) -> Result<Self, AddressError> {
+        let wrong = |problem: &str| AddressError::Invalid { address: address.to_owned(), problem: problem.to_owned() };
+        let secure = address.starts_with("https://");
+        if !secure && !address.starts_with("unix:///") && !address.starts_with("http://") {
+            return Err(wrong("the scheme is none of unix, https and http"));
         }
         let endpoint = Endpoint::from_shared(address.to_owned()).map_err(|error| wrong(&error.to_string()))?;
-        let channel = endpoint
+        let endpoint = endpoint
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE)
-            .keep_alive_while_idle(true)
-            .connect_lazy();
+            .keep_alive_while_idle(true);
+        let channel = if secure {
+            certificates.load().map_err(AddressError::Certificates)?;
+            let certificates = certificates.clone();
+            endpoint.connect_with_connector_lazy(tower::service_fn(move |url| tls::connect(certificates.clone(), url)))
+        } else {
+            endpoint.connect_lazy()
+        };
         let builder = ArtifactBuilderClient::new(channel.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
@@ -263,29 +284,4 @@ fn timed<T>(message: T, timeout: Duration) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(timeout);
     request
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn refuses_addresses_it_can_not_call() {
-        for good in ["unix:///run/weir/s/artifact.sock", "http://127.0.0.1:9092", "http://[::1]:1"] {
-            assert!(Server::new(good, Policy::default()).is_ok(), "{good}");
-        }
-        for bad in ["", "/run/x.sock", "unix:relative", "https://a", "tcp://a:1", "http://"] {
-            let error = Server::new(bad, Policy::default()).map(drop).unwrap_err().to_string();
-            assert!(error.contains("use unix:///path/to.sock or http://host:port"), "{bad}: {error}");
-        }
-    }
-
-    #[tokio::test]
-    async fn names_the_endpoint_when_nobody_answers() {
-        let server = Server::new("unix:///nowhere/weir.sock", Policy::default()).unwrap();
-        let error = server.info().await.unwrap_err();
-        let ServerError::Unreachable { address, cause } = &error else { panic!("{error:?}") };
-        assert_eq!(address, "unix:///nowhere/weir.sock");
-        assert!(cause.contains("No such file"), "{cause}");
-    }
 }

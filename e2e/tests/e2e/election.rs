@@ -13,7 +13,7 @@ use kube::api::{Patch, PatchParams};
 use rand::{Rng, SeedableRng};
 use serde_json::json;
 use tokio::time::Instant;
-use weir_controller::server::{Policy, Server};
+use weir_controller::server::{Certificates, Policy, Server};
 use weir_e2e::eventually::{PATIENCE, eventually};
 use weir_e2e::flux::NAMESPACE;
 use weir_e2e::process::{Process, Program};
@@ -265,7 +265,7 @@ async fn leader(pair: &[Controller; 2]) -> Result<usize> {
 
 /// A call with a former leader's epoch is refused, and closes nothing.
 async fn former_leader_is_refused(server: &ArtifactServer, epoch: u64) -> Result<()> {
-    let client = Server::new(&server.endpoint(), Policy::default())?;
+    let client = Server::new(&server.endpoint(), &Certificates::default(), Policy::default())?;
     let refused =
         client.under(LEASE, epoch).set_serving(false).await.err().context("a former leader closed the port")?;
     ensure!(refused.failure().is_some_and(|failure| failure.reason == Reason::StaleEpoch), "{refused}");

@@ -11,6 +11,7 @@ use crate::root;
 const PURE: &[&str] = &[
     "artifact-server/src/archive",
     "artifact-server/src/hash.rs",
+    "artifact-server/src/policy",
     "artifact-server/src/source/admission.rs",
     "artifact-server/src/source/header.rs",
     "artifact-server/src/source/limits.rs",

@@ -1,0 +1,84 @@
+//! The one place where the policy is asked, and where it is said who was refused.
+
+use std::{collections::HashSet, sync::Arc};
+
+use parking_lot::Mutex;
+use weir_proto::{Failure, Reason};
+
+use crate::{
+    live::Live,
+    policy::{Deed, Identity, Place, Policy},
+};
+
+/// How many that were refused are remembered. Who has more names than that is told of more than once.
+const REMEMBERED: usize = 1024;
+
+/// The policy, if there is one.
+#[derive(Debug, Default)]
+pub struct Guard {
+    policy: Option<Live<Policy>>,
+    told: Mutex<HashSet<String>>,
+}
+
+/// Who is at the other end of the connection of a call.
+#[derive(Clone, Debug)]
+pub struct Peer(Arc<Identity>);
+
+impl Peer {
+    /// One connection, one identity.
+    pub fn new(identity: Identity) -> Self {
+        Self(Arc::new(identity))
+    }
+}
+
+/// What one caller may do. It heeds the policy of the moment, however long the call takes.
+#[derive(Clone, Debug)]
+pub(super) struct Access {
+    peer: Peer,
+    guard: Arc<Guard>,
+}
+
+impl Guard {
+    /// With a policy, nothing is allowed that it does not allow; without, everything is.
+    pub fn new(policy: Option<Live<Policy>>) -> Self {
+        Self { policy, told: Mutex::default() }
+    }
+}
+
+impl Access {
+    /// A call without a connection, as tests make them, is nobody's.
+    pub(super) fn of<T>(guard: &Arc<Guard>, request: &tonic::Request<T>) -> Self {
+        let peer = request.extensions().get::<Peer>().cloned();
+        Self { peer: peer.unwrap_or_else(|| Peer::new(Identity::Unknown)), guard: Arc::clone(guard) }
+    }
+
+    /// Refuses what the policy does not allow. The first refusal of a caller is in the log.
+    pub(super) fn may(&self, deed: Deed<'_>) -> Result<(), Failure> {
+        if self.allows(deed) {
+            return Ok(());
+        }
+        let who = &*self.peer.0;
+        let mut told = self.guard.told.lock();
+        if told.len() < REMEMBERED && told.insert(who.tenant()) {
+            tracing::warn!(caller = %who, "refused: it may not {deed}; --grpc-policy allows what it should be allowed");
+        }
+        drop(told);
+        let message = format!("{} may not {deed}: let a rule of --grpc-policy allow it", who.tenant());
+        Err(Failure::new(Reason::NotAllowed, message))
+    }
+
+    /// Refuses to show artifacts that are not the caller's to see.
+    pub(super) fn see<'a>(&self, place: impl Into<Place<'a>>) -> Result<(), Failure> {
+        self.may(Deed::See(place.into()))
+    }
+
+    /// Whether the policy allows it, without a word.
+    pub(super) fn allows(&self, deed: Deed<'_>) -> bool {
+        self.guard.policy.as_ref().is_none_or(|policy| policy.get().allows(&self.peer.0, deed))
+    }
+
+    /// Whose sources are whose; `None` while all callers are one.
+    pub(super) fn tenant(&self) -> Option<String> {
+        self.guard.policy.is_some().then(|| self.peer.0.tenant())
+    }
+}

@@ -31,6 +31,7 @@ mod removal;
 mod repair;
 mod server_crash;
 mod shards;
+mod split;
 mod strays;
 mod takeover;
 mod volume;
@@ -110,6 +111,7 @@ fn add_all(suite: &mut Suite) {
             restricted_namespace_admits_the_pod,
             documented_objects_are_accepted,
             flux_installs_the_documented_overlay,
+            flux_installs_the_split,
         },
         names::{
             an_owner_that_vanished_is_no_owner,
@@ -172,6 +174,7 @@ fn add_all(suite: &mut Suite) {
             a_sweep_spares_what_another_shard_has,
             two_shards_do_not_share_a_name,
         },
+        split::{works_over_mutual_tls},
         strays::{are_removed_after_a_kill_between_the_two_deletions},
         writes::{
             a_new_generator_costs_three,

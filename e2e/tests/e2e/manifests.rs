@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, ServiceAccount};
 use kube::Api;
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
+use weir_artifact_server::policy::{Deed, Identity, Place, Policy};
 use weir_e2e::manifest;
 use weir_e2e::resources::{Kind, kustomization};
 use weir_e2e::scene::Scene;
@@ -108,6 +109,84 @@ pub(crate) async fn flux_installs_the_documented_overlay(scene: Scene) -> Result
     let images: Vec<_> = containers.filter_map(|container| container.image.as_deref()).collect();
     let expected = ["weir-controller", "weir-artifact-server"].map(|name| format!("registry.example.com/{name}:0.1.0"));
     ensure!(images == expected, "{images:?}");
+    Ok(())
+}
+
+/// `deploy/split`, built and applied by the real kustomize-controller: both Deployments have arguments that the programs take and agree
+/// on, and Pods that a restricted namespace admits.
+pub(crate) async fn flux_installs_the_split(scene: Scene) -> Result<()> {
+    let mut files = Vec::new();
+    for folder in ["deploy/base", "deploy/base/crd", "deploy/split"] {
+        for entry in std::fs::read_dir(root().join(folder))? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                let name = format!("{folder}/{}", entry.file_name().to_string_lossy());
+                files.push((name, std::fs::read_to_string(entry.path())?));
+            }
+        }
+    }
+    let files: Vec<_> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    scene.repository("split", &files).await?;
+    let mut install = kustomization("split", &scene.namespace, (Kind::GitRepository, "split"), "./deploy/split");
+    install["spec"]["nameSuffix"] = json!(format!("-{}", scene.namespace));
+    install["spec"]["prune"] = json!(false);
+    scene.apply(install).await?;
+    scene.ready(Kind::Kustomization, "split").await?;
+    let namespace = restricted_namespace(&scene).await?;
+    let accounts: Api<ServiceAccount> = Api::namespaced(scene.client(), &namespace);
+    let account = serde_json::from_value(json!({"metadata": {"name": "default"}}))?;
+    accounts.create(&PostParams::default(), &account).await?;
+    let server = template(&scene, "artifact-server").await?;
+    let controller = template(&scene, "source-watcher").await?;
+    let pods: Api<Pod> = Api::namespaced(scene.client(), &namespace);
+    for (name, template) in [("server", &server), ("controller", &controller)] {
+        let pod = json!({"metadata": {"name": name}, "spec": template["spec"]});
+        pods.create(&PostParams::default(), &serde_json::from_value(pod)?).await.with_context(|| name.to_owned())?;
+    }
+    both_ends_agree(&scene, &server, &controller).await
+}
+
+/// The Pod template of a Deployment.
+async fn template(scene: &Scene, name: &str) -> Result<Value> {
+    let deployments: Api<Deployment> = Api::namespaced(scene.client(), &scene.namespace);
+    let found = deployments.get(&format!("{name}-{}", scene.namespace)).await?;
+    Ok(serde_json::to_value(found)?["spec"]["template"].clone())
+}
+
+/// The arguments of a template's only container.
+fn arguments(template: &Value) -> Result<Vec<String>> {
+    let containers = template["spec"]["containers"].as_array().context("no containers")?;
+    ensure!(containers.len() == 1 && template["spec"]["initContainers"].is_null(), "{template}");
+    let words: Vec<String> = serde_json::from_value(containers[0]["args"].clone())?;
+    let words = words.into_iter().map(|word| word.replace("$(RUNTIME_NAMESPACE)", "flux-system"));
+    Ok(std::iter::once("program".to_owned()).chain(words).collect())
+}
+
+async fn both_ends_agree(scene: &Scene, server: &Value, controller: &Value) -> Result<()> {
+    use weir_artifact_server::args as theirs;
+    use weir_controller::args as ours;
+    let surroundings = theirs::Surroundings { hostname: None, temporary: "/tmp".into() };
+    let theirs::CommandLine::Run(listens) = theirs::read(arguments(server)?, &surroundings) else {
+        anyhow::bail!("the server refuses its arguments: {server}");
+    };
+    let surroundings = ours::Surroundings { namespace: "flux-system".into(), ..ours::Surroundings::default() };
+    let ours::CommandLine::Run(calls) = ours::read(arguments(controller)?, &surroundings) else {
+        anyhow::bail!("the controller refuses its arguments: {controller}");
+    };
+    let theirs::GrpcAddress::Tls(address, files) = &listens.grpc else { anyhow::bail!("{:?}", listens.grpc) };
+    let host = format!("https://artifact-server.flux-system.svc.cluster.local:{}", address.port);
+    ensure!(calls.artifact_server == host, "{} is not {host}", calls.artifact_server);
+    ensure!(calls.storage.advertised_address == listens.advertised_address, "{}", listens.advertised_address);
+    let mounted = [&files.certificate, &files.key, &files.client_authorities, &calls.certificates.key];
+    ensure!(mounted.iter().all(|file| file.starts_with("/run/weir/tls")), "{mounted:?}");
+    ensure!(listens.grpc_policy.is_some_and(|file| file.ends_with("policy/policy.yaml")), "no policy");
+    let maps: Api<ConfigMap> = Api::namespaced(scene.client(), &scene.namespace);
+    let map = maps.get(&format!("artifact-server-policy-{}", scene.namespace)).await?;
+    let text = map.data.and_then(|mut data| data.remove("policy.yaml")).context("no policy.yaml")?;
+    let policy = Policy::parse(text.as_bytes()).map_err(anyhow::Error::msg)?;
+    let who = Identity::Certificate { dns: vec!["source-watcher.flux-system".into()], uris: Vec::new() };
+    let place = Place { kind: "externalartifact", namespace: "apps" };
+    ensure!(policy.allows(&who, Deed::Change(place, "source-watcher")), "{text}");
     Ok(())
 }
 

@@ -3,9 +3,12 @@
 //! programs) and its errors ([`Failure`]).
 //!
 //! The messages are generated from `proto/weir/artifact/v1/*.proto` and committed; `tests/generated.rs` fails when
-//! they are stale. Nothing here does I/O, but for the feature `process`, which is for Weir's own programs.
+//! they are stale. Nothing here does I/O, but for two features: `client`, for controllers in Rust, and `process`,
+//! which is for Weir's own programs.
 
 pub mod captures;
+#[cfg(feature = "client")]
+pub mod client;
 mod digest;
 mod duration;
 mod failure;

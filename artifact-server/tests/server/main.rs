@@ -11,6 +11,8 @@ mod attacks;
 #[cfg(test)]
 mod builds;
 #[cfg(test)]
+mod client;
+#[cfg(test)]
 mod documents;
 #[cfg(test)]
 mod downloads;

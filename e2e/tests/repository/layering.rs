@@ -149,14 +149,16 @@ fn the_controller_opens_no_file() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
-/// The contract does no I/O and knows no server of ours. What both programs do as processes stands apart, behind a feature; there
-/// the kernel is asked about the process itself, and no file is opened.
+/// The contract does no I/O and knows no server of ours. What both programs do as processes, and what a client does, stand apart, behind
+/// features. For the first the kernel is asked about the process itself, and no file is opened; the second opens what it archives.
 #[test]
 fn the_contract_does_no_io() {
-    let apart = root().join("proto/src/process");
+    let apart = ["proto/src/process", "proto/src/client"].map(|folder| root().join(folder));
     let mut files = Vec::new();
     rust_files(&root().join("proto/src"), &mut files);
-    files.retain(|file| !file.starts_with(&apart) && !file.starts_with(root().join("proto/src/gen")));
+    files.retain(|file| {
+        !apart.iter().any(|folder| file.starts_with(folder)) && !file.starts_with(root().join("proto/src/gen"))
+    });
     assert!(files.len() > 5, "{files:?}");
     let io = ["tokio", "procfs", "tracing", "prometheus_client", "std::fs", "std::net", "std::env", "std::process"];
     let places = files.iter().map(|file| file.strip_prefix(root()).unwrap().to_str().unwrap());
@@ -164,9 +166,16 @@ fn the_contract_does_no_io() {
     assert!(found.is_empty(), "{}", found.join("\n"));
     let found = offences("proto/src/process", &["std::fs", "std::net", "std::env", "tokio::fs", "rustix", "kube"]);
     assert!(found.is_empty(), "{}", found.join("\n"));
-    let manifest = fs::read_to_string(root().join("proto/Cargo.toml")).unwrap();
-    let optional = manifest.lines().filter(|line| line.contains("optional = true")).count();
-    assert_eq!(optional, 5, "everything that only `process` needs is optional");
+    let clients = sources(&["proto/src/client"]).into_iter().filter(|file| !file.ends_with("directory.rs"));
+    let clients: Vec<_> = clients.map(|file| file.strip_prefix(root()).unwrap().to_str().unwrap().to_owned()).collect();
+    let found: Vec<_> =
+        clients.iter().flat_map(|place| offences(place, &["std::fs", "std::env", "std::net"])).collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+    let list = dependencies("proto/Cargo.toml");
+    let always = list.lines().filter(|line| line.contains('=') && !line.contains("optional = true"));
+    let always: Vec<_> = always.filter_map(|line| line.split_once(" =")).map(|(name, _)| name).collect();
+    let expected = ["tonic", "tonic-prost", "tonic-types", "prost", "prost-types", "thiserror"];
+    assert_eq!(always, expected, "everything that only a feature needs is optional");
 }
 
 /// The dependencies of a crate, tests left out.

@@ -1,0 +1,60 @@
+//! From an endpoint as users write it to a connection.
+
+use std::time::Duration;
+
+use tonic::transport::{Channel, Endpoint};
+
+use super::Error;
+use crate::{
+    MAX_MESSAGE_BYTES,
+    v1::{artifact_builder_client::ArtifactBuilderClient, artifact_storage_client::ArtifactStorageClient},
+};
+
+/// How long a connection attempt may take. Sockets and loopback answer at once.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A silent connection is probed this often, and given up when the probe is not answered in the same time. A lock is held no longer than
+/// that by a machine that is gone.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// A connection that is made when first used.
+pub(super) fn channel(text: &str) -> Result<Channel, Error> {
+    let wrong = |problem: String| Error::Endpoint { endpoint: text.to_owned(), problem };
+    if !text.starts_with("unix:///") && !text.starts_with("http://") {
+        return Err(wrong("the scheme is neither unix nor http".to_owned()));
+    }
+    let endpoint = Endpoint::from_shared(text.to_owned()).map_err(|error| wrong(error.to_string()))?;
+    let endpoint = endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE)
+        .keep_alive_while_idle(true);
+    Ok(endpoint.connect_lazy())
+}
+
+pub(super) fn storage(channel: &Channel) -> ArtifactStorageClient<Channel> {
+    ArtifactStorageClient::new(channel.clone())
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES)
+}
+
+pub(super) fn builder(channel: &Channel) -> ArtifactBuilderClient<Channel> {
+    ArtifactBuilderClient::new(channel.clone())
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn refuses_endpoints_it_can_not_call() {
+        for good in ["unix:///run/weir/artifact.sock", "http://127.0.0.1:9092", "http://[::1]:1"] {
+            assert!(channel(good).is_ok(), "{good}");
+        }
+        for bad in ["", "/run/x.sock", "unix:relative", "https://a", "tcp://a:1", "http://"] {
+            let error = channel(bad).unwrap_err().to_string();
+            assert!(error.contains("use unix:///path/to.sock or http://host:port"), "{bad}: {error}");
+        }
+    }
+}

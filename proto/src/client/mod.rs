@@ -1,0 +1,205 @@
+//! A client for controllers that are written in Rust (feature `client`).
+//!
+//! [`Client::connect`] takes the endpoint; nothing is sent before the first call. [`Client::acting_as`] says in whose name calls are made.
+//! What is safe to send twice is sent again while the server is away: questions, reads, builds, and uploads whose digest is known.
+//! Everything that this client has no method for is at [`Client::storage`] and [`Client::builder`].
+//!
+//! ```no_run
+//! use weir_proto::{Owner, client::{Client, Error}, v1::{ArchiveHeader, ArtifactRef}};
+//!
+//! # async fn publish() -> Result<(), Box<dyn std::error::Error>> {
+//! let owner = Owner::new("docs-controller", "7d2f0c1e")?;
+//! let client = Client::connect("unix:///run/weir/artifact.sock")?.acting_as(&owner);
+//! let artifact = ArtifactRef { kind: "ExternalArtifact".into(), namespace: "apps".into(), name: "docs".into() };
+//! let header = ArchiveHeader { artifact: Some(artifact), ..ArchiveHeader::default() };
+//! match client.archive_dir(header, "site").await {
+//!     Ok(answer) => println!("{:?} is what status.artifact wants", answer.artifact),
+//!     Err(Error::Failure(failure)) => println!("refused, {}: {failure}", failure.reason.name()),
+//!     Err(error) => println!("{error}"),
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod build;
+mod directory;
+mod download;
+mod endpoint;
+mod error;
+mod lock;
+mod retry;
+mod upload;
+mod watch;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use tonic::{Request, Response, Status, transport::Channel};
+
+pub use build::{Build, outcome};
+pub use download::Download;
+pub use error::Error;
+pub use lock::LockGuard;
+pub use retry::Retries;
+pub use watch::{Notice, Why};
+
+use crate::{
+    Owner,
+    v1::{
+        self, Caller, Settings, artifact_builder_client::ArtifactBuilderClient,
+        artifact_storage_client::ArtifactStorageClient,
+    },
+};
+
+/// How long a call may take unless [`Client::with_timeout`] says otherwise. Uploads and builds are bounded by the server, and fit.
+const TIMEOUT: Duration = Duration::from_secs(300);
+
+/// A handle on an artifact server. Clones share one connection, which is made when first needed and again whenever it breaks.
+#[derive(Clone, Debug)]
+pub struct Client {
+    endpoint: Arc<str>,
+    channel: Channel,
+    caller: Caller,
+    settings: Option<Settings>,
+    timeout: Duration,
+    retries: Retries,
+}
+
+impl Client {
+    /// Prepares the connection to `unix:///path` or `http://host:port`. Must run inside a tokio runtime.
+    ///
+    /// ```
+    /// use weir_proto::client::Client;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// assert!(Client::connect("unix:///run/weir/artifact.sock").is_ok());
+    /// let error = Client::connect("/run/weir/artifact.sock").unwrap_err();
+    /// assert!(error.to_string().ends_with("use unix:///path/to.sock or http://host:port"));
+    /// # }
+    /// ```
+    pub fn connect(endpoint: &str) -> Result<Self, Error> {
+        let channel = endpoint::channel(endpoint)?;
+        let (caller, settings) = (Caller::default(), None);
+        Ok(Self { endpoint: endpoint.into(), channel, caller, settings, timeout: TIMEOUT, retries: Retries::default() })
+    }
+
+    /// For calls in the name of an owner, without leader election. Headers and requests that name a caller of their own keep it.
+    pub fn acting_as(self, owner: &Owner) -> Self {
+        self.with_caller(Caller { owner: owner.to_string(), ..Caller::default() })
+    }
+
+    /// For calls in the name of a caller, with its Lease and epoch.
+    pub fn with_caller(mut self, caller: Caller) -> Self {
+        self.caller = caller;
+        self
+    }
+
+    /// For calls with these settings, e.g. another advertised address, where a header has none.
+    pub fn with_settings(mut self, settings: Settings) -> Self {
+        self.settings = Some(settings);
+        self
+    }
+
+    /// For calls that may take this long, each try of them; 5 minutes without it. Locks and watches have no such end.
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// For calls that are tried again at other times; see [`Retries`].
+    pub fn with_retries(mut self, retries: Retries) -> Self {
+        self.retries = retries;
+        self
+    }
+
+    /// The endpoint, as given.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// The generated client for everything that there is no method for here. It retries nothing.
+    pub fn storage(&self) -> ArtifactStorageClient<Channel> {
+        endpoint::storage(&self.channel)
+    }
+
+    /// The generated client of builds. It retries nothing.
+    pub fn builder(&self) -> ArtifactBuilderClient<Channel> {
+        endpoint::builder(&self.channel)
+    }
+
+    /// What the server is and how it is configured.
+    ///
+    /// ```no_run
+    /// # async fn ask(client: weir_proto::client::Client) -> Result<(), weir_proto::client::Error> {
+    /// println!("weir-artifact-server {}", client.info().await?.version);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn info(&self) -> Result<v1::GetInfoResponse, Error> {
+        self.again(|| async { self.answer(self.storage().get_info(self.timed(v1::GetInfoRequest {})).await) }).await
+    }
+
+    /// What is recorded of a file; `None` when it is not there.
+    pub async fn stat(&self, path: &str) -> Result<Option<v1::StoredFile>, Error> {
+        let request = v1::StatRequest { path: path.to_owned() };
+        let call = || async { self.answer(self.storage().stat(self.timed(request.clone())).await) };
+        Ok(self.again(call).await?.file)
+    }
+
+    /// Checks that files are there with the digest that they should have: one verdict for each pair of path and digest, in order.
+    ///
+    /// ```no_run
+    /// # async fn check(client: weir_proto::client::Client) -> Result<(), weir_proto::client::Error> {
+    /// use weir_proto::v1::{Verdict, VerifyRequest};
+    ///
+    /// let path = "externalartifact/apps/docs/values.yaml".to_owned();
+    /// let digest = "sha256:e3e28ba0ad9ff6f4205af6251eb1639148ee162e2552b6819b251d59235d92dd".to_owned();
+    /// for answer in client.verify(vec![VerifyRequest { path, digest }]).await? {
+    ///     if answer.verdict() != Verdict::Ok {
+    ///         println!("{} has to be made again: {}", answer.path, answer.message);
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn verify(&self, files: Vec<v1::VerifyRequest>) -> Result<Vec<v1::VerifyResponse>, Error> {
+        self.again(|| async {
+            let request = self.timed(tokio_stream::iter(files.clone()));
+            let mut answers = self.answer(self.storage().verify_many(request).await)?;
+            let mut verdicts = Vec::with_capacity(files.len());
+            while let Some(verdict) = answers.message().await.map_err(|status| self.error(&status))? {
+                verdicts.push(verdict);
+            }
+            let short = verdicts.len() < files.len();
+            if short {
+                Err(self.cut(&format!("after {} of {} verdicts", verdicts.len(), files.len())))
+            } else {
+                Ok(verdicts)
+            }
+        })
+        .await
+    }
+
+    fn timed<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.timeout);
+        request
+    }
+
+    fn answer<T>(&self, answer: Result<Response<T>, Status>) -> Result<T, Error> {
+        answer.map(Response::into_inner).map_err(|status| self.error(&status))
+    }
+
+    fn error(&self, status: &Status) -> Error {
+        Error::from_status(&self.endpoint, status)
+    }
+
+    /// A stream that ended well, but too early.
+    fn cut(&self, when: &str) -> Error {
+        let cause = format!("the answer ended {when}");
+        Error::Unreachable { endpoint: self.endpoint.to_string(), cause }
+    }
+
+    fn unreadable(path: PathBuf, cause: impl std::fmt::Display) -> Error {
+        Error::Directory { path, cause: cause.to_string() }
+    }
+}

@@ -153,9 +153,10 @@ async fn an_archived_directory_is_the_one_that_building_it_gives() {
     let bytes = client(&place).read(whole(&built.path)).await.unwrap().bytes().await.unwrap();
     assert!(names(&bytes).contains(&"empty".to_owned()));
 
-    // What is sent depends on the content alone, so its digest can be expected.
-    let named = ArchiveHeader { file: "1.tar.gz".into(), expected_digest: "sha1:0".into(), ..header };
-    assert_eq!(refused(client(&place).archive_dir(named, &root).await), Reason::InvalidRequest);
+    let named = ArchiveHeader { file: "1.tar.gz".into(), revision: "v1".into(), ..header };
+    let named = client(&place).archive_dir(named, &root).await.unwrap().artifact.unwrap();
+    assert_eq!((named.digest, named.revision.as_str()), (built.digest, "v1"));
+    assert!(named.path.ends_with("/web/1.tar.gz"), "{}", named.path);
     server.stop().await;
 }
 

@@ -26,6 +26,7 @@ const PURE: &[&str] = &[
     "controller/src/events/notification.rs",
     "controller/src/plan",
     "proto/src/captures.rs",
+    "proto/src/client/position.rs",
     "proto/src/digest.rs",
     "proto/src/owner.rs",
     "proto/src/path.rs",

@@ -4,7 +4,10 @@ use backon::ExponentialBackoff;
 use futures::{Stream, stream};
 use tonic::{Request, Streaming};
 
-use super::{Client, Error};
+use super::{
+    Client, Error,
+    position::{Position, Why},
+};
 use crate::v1::{EventType, WatchRequest, WatchResponse};
 
 /// What a watch says.
@@ -23,45 +26,6 @@ pub enum Notice {
     },
     /// The server is gone. The watch goes on when it is back; until then nothing is heard. Said once each time.
     Away(Error),
-}
-
-/// Why everything has to be verified.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// The watch has just begun.
-    Started,
-    /// The server was started again, or is another one.
-    NewInstance,
-    /// It is the same run of the server, but events were missed.
-    Gap,
-}
-
-/// How far a watch has heard.
-#[derive(Debug, Default)]
-struct Position {
-    instance: Option<String>,
-    sequence: u64,
-    /// Others' events have numbers too, so that a missing one means nothing.
-    filtered: bool,
-}
-
-impl Position {
-    /// What an event means to who has heard everything up to here. `None`: nothing was missed.
-    fn hear(&mut self, event: WatchResponse) -> Option<Notice> {
-        let kind = event.r#type();
-        let before = self.instance.replace(event.instance);
-        let expected = if kind == EventType::Started { self.sequence } else { self.sequence.saturating_add(1) };
-        // After a break the number says whether something happened meanwhile; whose it was, it does not say.
-        let follows = event.sequence == expected || (self.filtered && kind != EventType::Started);
-        self.sequence = event.sequence;
-        match before {
-            None => Some(Notice::VerifyAll(Why::Started)),
-            Some(before) if self.instance.as_ref() != Some(&before) => Some(Notice::VerifyAll(Why::NewInstance)),
-            Some(_) if kind == EventType::Gap || !follows => Some(Notice::VerifyAll(Why::Gap)),
-            Some(_) if kind == EventType::Started => None,
-            Some(_) => Some(Notice::File { kind, path: event.path, owner: event.owner }),
-        }
-    }
 }
 
 /// A watch between two of its notices.
@@ -95,7 +59,7 @@ impl Client {
     /// # }
     /// ```
     pub fn watch(&self, controller: &str) -> impl Stream<Item = Result<Notice, Error>> + Send + use<> {
-        let position = Position { filtered: !controller.is_empty(), ..Position::default() };
+        let position = Position::new(controller);
         let (client, controller) = (self.clone(), controller.to_owned());
         let waits = client.retries.endless();
         let watch = Watch { client, controller, position, answers: None, waits, away: false };
@@ -139,42 +103,5 @@ impl Watch {
         let Some(answers) = &mut self.answers else { return Err(self.client.cut("before it began")) };
         let event = answers.message().await.map_err(|status| self.client.error(&status))?;
         event.ok_or_else(|| self.client.cut("while it was followed"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn event(instance: &str, sequence: u64, kind: EventType) -> WatchResponse {
-        let mut event = WatchResponse { instance: instance.into(), sequence, ..WatchResponse::default() };
-        event.set_type(kind);
-        event
-    }
-
-    #[test]
-    fn what_may_have_been_missed_is_verified() {
-        use EventType::{Gap, Lost, Started, Stored};
-        let file = |kind| Some(Notice::File { kind, path: String::new(), owner: String::new() });
-        let all = |why| Some(Notice::VerifyAll(why));
-        // Each row: what it shows, of which watch, what was heard before, the event, what it means.
-        let rows = [
-            ("the first", false, vec![], event("a", 7, Started), all(Why::Started)),
-            ("the next", false, vec![event("a", 7, Started)], event("a", 8, Stored), file(Stored)),
-            ("one is missing", false, vec![event("a", 7, Started)], event("a", 9, Stored), all(Why::Gap)),
-            ("of others", true, vec![event("a", 7, Started)], event("a", 9, Lost), file(Lost)),
-            ("the server says so", true, vec![event("a", 7, Started)], event("a", 8, Gap), all(Why::Gap)),
-            ("a break, all quiet", false, vec![event("a", 7, Started)], event("a", 7, Started), None),
-            ("a break, something", false, vec![event("a", 7, Started)], event("a", 8, Started), all(Why::Gap)),
-            ("a break, of whom?", true, vec![event("a", 7, Started)], event("a", 8, Started), all(Why::Gap)),
-            ("a restart", false, vec![event("a", 7, Started)], event("b", 7, Started), all(Why::NewInstance)),
-        ];
-        for (row, filtered, before, event, expected) in rows {
-            let mut position = Position { filtered, ..Position::default() };
-            for event in before {
-                position.hear(event);
-            }
-            assert_eq!(position.hear(event), expected, "row {row}");
-        }
     }
 }

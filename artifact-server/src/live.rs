@@ -174,6 +174,7 @@ mod tests {
 
     /// As the kubelet lays out a Secret: `file -> ..data/file`, `..data -> ..<time>`.
     #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "this is the kubelet, which publishes nothing of ours")]
     async fn the_swap_of_a_secret_is_seen_and_what_is_bad_changes_nothing() {
         let root = tempfile::tempdir().unwrap();
         let swap = |version: &str, text: &str| {

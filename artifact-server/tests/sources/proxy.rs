@@ -42,6 +42,12 @@ async fn the_proxy_of_the_environment_is_asked() {
 
 async fn download() {
     let folder = tempfile::tempdir().unwrap();
-    let request = SourceRequest { url: URL.into(), digest: digest(&small()), http_retry: Some(0), source_host: None };
+    let request = SourceRequest {
+        url: URL.into(),
+        digest: digest(&small()),
+        http_retry: Some(0),
+        source_host: None,
+        tenant: None,
+    };
     cache(folder.path(), |_| {}).get(&request).await.unwrap();
 }

@@ -18,6 +18,7 @@ mod path;
 #[cfg(feature = "process")]
 pub mod process;
 mod quote;
+mod trouble;
 mod url;
 
 pub use digest::{Algorithm, Digest, DigestError};
@@ -27,6 +28,7 @@ pub use lease::{LeaseName, LeaseNameError};
 pub use owner::{Owner, OwnerError};
 pub use path::{ArtifactDir, ArtifactPath, PathError};
 pub use quote::quoted;
+pub use trouble::Trouble;
 pub use url::set_hostname;
 
 /// Generated messages, clients and services of `weir.artifact.v1`.

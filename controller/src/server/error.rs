@@ -1,9 +1,7 @@
 //! What can go wrong between this process and the artifact server, sorted by what the caller does next.
 
-use std::error::Error as _;
-
 use tonic::{Code, Status};
-use weir_proto::{Failure, Reason};
+use weir_proto::{Failure, Trouble};
 
 use crate::error::ReconcileError;
 
@@ -44,22 +42,12 @@ pub enum ServerError {
 impl ServerError {
     /// Reads a status that ended a call to `address`.
     pub fn from_status(address: &str, status: &Status) -> Self {
-        if let Some(failure) = Failure::from_status(status) {
-            return if failure.reason == Reason::ShuttingDown {
-                Self::Unreachable { address: address.to_owned(), cause: failure.message }
-            } else {
-                Self::Refused(failure)
-            };
-        }
         let address = address.to_owned();
-        match status.code() {
-            Code::Unavailable => Self::Unreachable { address, cause: innermost(status) },
-            Code::DeadlineExceeded | Code::Cancelled => Self::Late { address, cause: innermost(status) },
-            // What a connection that breaks in the middle of a stream looks like.
-            Code::Unknown | Code::Internal if status.source().is_some() => {
-                Self::Unreachable { address, cause: innermost(status) }
-            }
-            code => Self::Unexpected { address, code, message: status.message().to_owned() },
+        match Trouble::of(status) {
+            Trouble::Unreachable(cause) => Self::Unreachable { address, cause },
+            Trouble::Late(cause) => Self::Late { address, cause },
+            Trouble::Refused(failure) => Self::Refused(failure),
+            Trouble::Unexpected(code, message) => Self::Unexpected { address, code, message },
         }
     }
 
@@ -86,19 +74,10 @@ impl From<ServerError> for ReconcileError {
     }
 }
 
-/// The deepest cause says most: the layers above it say "transport error".
-fn innermost(status: &Status) -> String {
-    let mut text = status.message().to_owned();
-    let mut next = status.source();
-    while let Some(error) = next {
-        text = error.to_string();
-        next = error.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
+    use weir_proto::Reason;
+
     use super::*;
 
     #[test]

@@ -1,10 +1,10 @@
 //! What can go wrong, sorted by what the caller does next.
 
-use std::{error::Error as _, path::PathBuf};
+use std::path::PathBuf;
 
 use tonic::{Code, Status};
 
-use crate::{Failure, Reason};
+use crate::{Failure, Reason, Trouble};
 
 /// Why a call failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -63,21 +63,11 @@ pub enum Error {
 impl Error {
     pub(super) fn from_status(endpoint: &str, status: &Status) -> Self {
         let endpoint = endpoint.to_owned();
-        match Failure::from_status(status) {
-            Some(Failure { reason: Reason::ShuttingDown, message, .. }) => {
-                return Self::Unreachable { endpoint, cause: message };
-            }
-            Some(failure) => return Self::Failure(failure),
-            None => {}
-        }
-        match status.code() {
-            Code::Unavailable => Self::Unreachable { endpoint, cause: innermost(status) },
-            Code::DeadlineExceeded | Code::Cancelled => Self::Late { endpoint, cause: innermost(status) },
-            // What a connection that breaks in the middle of a stream looks like.
-            Code::Unknown | Code::Internal if status.source().is_some() => {
-                Self::Unreachable { endpoint, cause: innermost(status) }
-            }
-            code => Self::Unexpected { endpoint, code, message: status.message().to_owned() },
+        match Trouble::of(status) {
+            Trouble::Unreachable(cause) => Self::Unreachable { endpoint, cause },
+            Trouble::Late(cause) => Self::Late { endpoint, cause },
+            Trouble::Refused(failure) => Self::Failure(failure),
+            Trouble::Unexpected(code, message) => Self::Unexpected { endpoint, code, message },
         }
     }
 
@@ -100,17 +90,6 @@ impl Error {
             Self::Endpoint { .. } | Self::Late { .. } | Self::Unexpected { .. } | Self::Directory { .. } => false,
         }
     }
-}
-
-/// The deepest cause says most: the layers above it say "transport error".
-fn innermost(status: &Status) -> String {
-    let mut text = status.message().to_owned();
-    let mut next = status.source();
-    while let Some(error) = next {
-        text = error.to_string();
-        next = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

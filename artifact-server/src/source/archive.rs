@@ -1,20 +1,15 @@
 //! Tarballs that lie in a source: unpacked for the strategy Extract, into spools beside those of the sources and under the same budget.
 
-use std::{
-    io::{self, BufReader, Read},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
 };
 
 use parking_lot::Mutex;
 
-use super::{Source, SourceCache, SourceError, limits::Rules, shelf::Key, unpack::unpack};
+use super::{Source, SourceCache, SourceError, awaited::Awaited, limits::Rules, shelf::Key, unpack::unpack};
 use crate::tree::File;
 
-/// Bytes read from a tarball at once.
-const BUFFER: usize = 64 * 1024;
 /// How many tarballs can be unpacked at once. Two that share a place only wait for each other.
 const PLACES: usize = 64;
 
@@ -54,7 +49,8 @@ impl SourceCache {
         if let Some(kept) = inner.shelf.get(&key) {
             return Ok(kept);
         }
-        let reader = BufReader::with_capacity(BUFFER, Reader { tarball, offset: 0, cancelled });
+        let read = |buffer: &mut [u8], offset| tarball.content.read_exact_at(buffer, offset);
+        let reader = Awaited::buffered(tarball.size, read, cancelled);
         let rules = Rules::archive(inner.fetcher.limits);
         let source = Arc::new(unpack(reader, &inner.fetcher.folder, &rules, inner.shelf.charge())?);
         inner.archives.unpacked.fetch_add(1, Relaxed);
@@ -63,31 +59,10 @@ impl SourceCache {
     }
 }
 
-/// Reads a file as long as somebody waits for it.
-struct Reader<'a> {
-    tarball: &'a File,
-    offset: u64,
-    cancelled: &'a dyn Fn() -> bool,
-}
-
-impl Read for Reader<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if (self.cancelled)() {
-            return Err(io::Error::other(SourceError::Cancelled));
-        }
-        let left = self.tarball.size - self.offset;
-        let length = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        let read = self.tarball.content.read_exact_at(&mut buffer[..length], self.offset);
-        read.map_err(|error| io::Error::other(SourceError::storage(&error)))?;
-        self.offset += length as u64;
-        Ok(length)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::{
-        io::Write as _,
+        io::{self, Write as _},
         sync::atomic::{AtomicUsize, Ordering::SeqCst},
     };
 

@@ -10,6 +10,7 @@ use crate::tree::Tree;
 
 mod admission;
 mod archive;
+mod awaited;
 mod cache;
 #[cfg(test)]
 pub(crate) mod corpus;

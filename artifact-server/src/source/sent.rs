@@ -1,23 +1,18 @@
 //! Tars that a caller sends. Their bytes are spooled first, so that a slow sender takes no thread, and unpacked when all are there. Both are
 //! under the budget of the cache, and neither is kept.
 
-use std::{
-    io::{self, BufReader, Read},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use weir_proto::{Failure, Reason};
 
 use super::{
     Source, SourceCache, SourceError,
+    awaited::Awaited,
     limits::Rules,
     spool::{Spool, Writer},
     unpack::unpack,
 };
 use crate::tree::ReadAt as _;
-
-/// Bytes read at once.
-const BUFFER: usize = 64 * 1024;
 
 /// A tar on its way in. Dropping it leaves nothing.
 pub struct Receiving {
@@ -45,8 +40,9 @@ impl SourceCache {
     /// Unpacks a tar. Blocks. Fails with [`SourceError::Cancelled`] when `cancelled` says so.
     pub fn open_sent(&self, sent: &Sent, cancelled: &dyn Fn() -> bool) -> Result<Source, SourceError> {
         let inner = &self.0;
-        let reader = Reader { sent, offset: 0, cancelled };
-        unpack(BufReader::with_capacity(BUFFER, reader), &inner.fetcher.folder, &sent.rules, inner.shelf.charge())
+        let read = |buffer: &mut [u8], offset| sent.spool.read_exact_at(buffer, offset);
+        let reader = Awaited::buffered(sent.size, read, cancelled);
+        unpack(reader, &inner.fetcher.folder, &sent.rules, inner.shelf.charge())
     }
 }
 
@@ -68,27 +64,6 @@ impl Receiving {
         let size = writer.offset;
         writer.finish().map_err(|error| SourceError::storage(&error))?;
         Ok(Sent { spool, size, rules })
-    }
-}
-
-/// Reads what was sent as long as somebody waits for it.
-struct Reader<'a> {
-    sent: &'a Sent,
-    offset: u64,
-    cancelled: &'a dyn Fn() -> bool,
-}
-
-impl Read for Reader<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if (self.cancelled)() {
-            return Err(io::Error::other(SourceError::Cancelled));
-        }
-        let left = usize::try_from(self.sent.size - self.offset).unwrap_or(usize::MAX);
-        let length = buffer.len().min(left);
-        let read = self.sent.spool.read_exact_at(&mut buffer[..length], self.offset);
-        read.map_err(|error| io::Error::other(SourceError::storage(&error)))?;
-        self.offset += length as u64;
-        Ok(length)
     }
 }
 

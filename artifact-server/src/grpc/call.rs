@@ -80,6 +80,26 @@ impl Server {
         blocking(move || store.epochs().admit(&caller).map(|()| caller)).await
     }
 
+    /// Lets a caller change one artifact: admits it, waits for the artifact's turn, and keeps the turn until the work is done.
+    pub(super) async fn change<T, E, F>(
+        &self,
+        access: &Access,
+        caller: Option<v1::Caller>,
+        dir: &ArtifactDir,
+        work: F,
+    ) -> Result<T, Status>
+    where
+        T: Send + 'static,
+        E: Into<Failure> + Send + 'static,
+        F: FnOnce(&Store, &Caller) -> Result<T, E> + Send + 'static,
+    {
+        let token = token(caller.as_ref());
+        let caller = self.admit(access, caller, &[dir.into()]).await?;
+        let guards = enter(&self.store, vec![dir.clone()], token.as_deref()).await?;
+        let store = Arc::clone(&self.store);
+        Ok(blocking(move || (work(&store, &caller), drop(guards)).0).await?)
+    }
+
     /// Ends a call with `SHUTTING_DOWN` when the server ends, and with `DEADLINE_EXCEEDED` when the caller's deadline is over. What is not done by
     /// then is dropped.
     pub(super) async fn within<T>(

@@ -19,7 +19,7 @@ use crate::{
     build::Builder,
     metrics::Call,
     policy::{Deed, Place},
-    storage::{Aliased, Filter, Listed, Retention, StorageError, Store},
+    storage::{Aliased, Caller, Filter, Listed, Retention, StorageError, Store},
 };
 
 /// Most artifacts in one `GarbageCollect`.
@@ -135,15 +135,10 @@ impl ArtifactStorage for StorageService {
         let v1::RemoveAllButCurrentRequest { caller, artifact, current_path } = request.into_inner();
         let dir = convert::dir("artifact", artifact)?;
         let current = file_of("current_path", &current_path, &dir)?;
-        let token = call::token(caller.as_ref());
-        let work = async {
-            let caller = self.server.admit(&access, caller, &[(&dir).into()]).await?;
-            let guards = call::enter(&self.server.store, vec![dir.clone()], token.as_deref()).await?;
-            let store = Arc::clone(&self.server.store);
-            let remove = move || (store.remove_all_but(&caller, &dir, &current), drop(guards)).0;
-            Ok(v1::RemoveAllButCurrentResponse { removed: texts(blocking(remove).await?) })
-        };
-        self.server.within(timeout, work).await.map(Response::new)
+        let place = dir.clone();
+        let remove = move |store: &Store, caller: &Caller| store.remove_all_but(caller, &place, &current);
+        let removed = self.server.within(timeout, self.server.change(&access, caller, &dir, remove)).await?;
+        Ok(Response::new(v1::RemoveAllButCurrentResponse { removed: texts(removed) }))
     }
 
     async fn stat(&self, request: Request<v1::StatRequest>) -> Result<Response<v1::StatResponse>, Status> {
@@ -185,14 +180,9 @@ impl ArtifactStorage for StorageService {
         let access = self.server.access(&request);
         let v1::RemoveRequest { caller, path } = request.into_inner();
         let path = convert::path("path", &path)?;
-        let token = call::token(caller.as_ref());
-        let work = async {
-            let caller = self.server.admit(&access, caller, &[path.dir().into()]).await?;
-            let guards = call::enter(&self.server.store, vec![path.dir().clone()], token.as_deref()).await?;
-            let store = Arc::clone(&self.server.store);
-            Ok(blocking(move || (store.remove(&caller, &path), drop(guards)).0).await?)
-        };
-        self.server.within(timeout, work).await?;
+        let dir = path.dir().clone();
+        let remove = move |store: &Store, caller: &Caller| store.remove(caller, &path);
+        self.server.within(timeout, self.server.change(&access, caller, &dir, remove)).await?;
         Ok(Response::new(v1::RemoveResponse {}))
     }
 
@@ -204,15 +194,10 @@ impl ArtifactStorage for StorageService {
         let access = self.server.access(&request);
         let v1::RemoveAllRequest { caller, artifact, take_over } = request.into_inner();
         let dir = convert::dir("artifact", artifact)?;
-        let token = call::token(caller.as_ref());
-        let work = async {
-            let caller = self.server.admit(&access, caller, &[(&dir).into()]).await?;
-            let guards = call::enter(&self.server.store, vec![dir.clone()], token.as_deref()).await?;
-            let store = Arc::clone(&self.server.store);
-            let remove = move || (store.remove_all(&caller, &dir, take_over), drop(guards)).0;
-            Ok(v1::RemoveAllResponse { removed: texts(blocking(remove).await?) })
-        };
-        self.server.within(timeout, work).await.map(Response::new)
+        let place = dir.clone();
+        let remove = move |store: &Store, caller: &Caller| store.remove_all(caller, &place, take_over);
+        let removed = self.server.within(timeout, self.server.change(&access, caller, &dir, remove)).await?;
+        Ok(Response::new(v1::RemoveAllResponse { removed: texts(removed) }))
     }
 
     async fn garbage_collect(
@@ -321,12 +306,9 @@ impl StorageService {
         let path = convert::path("path", &path)?;
         let settings = convert::settings(settings, &self.server.defaults)?;
         let alias = alias_of(&path, &name)?;
-        let token = call::token(caller.as_ref());
-        let caller = self.server.admit(access, caller, &[path.dir().into()]).await?;
-        let guards = call::enter(&self.server.store, vec![path.dir().clone()], token.as_deref()).await?;
-        let (store, name) = (Arc::clone(&self.server.store), alias.clone());
-        let point = move || (store.alias(&caller, &path, &name, take_over), drop(guards)).0;
-        let Aliased { record, unchanged, .. } = blocking(point).await?;
+        let (dir, name) = (path.dir().clone(), alias.clone());
+        let point = move |store: &Store, caller: &Caller| store.alias(caller, &path, &name, take_over);
+        let Aliased { record, unchanged, .. } = self.server.change(access, caller, &dir, point).await?;
         let artifact = convert::artifact(&alias, &record, &settings.advertised_address);
         Ok(v1::SymlinkResponse { artifact: Some(artifact), unchanged })
     }

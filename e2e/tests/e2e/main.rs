@@ -2,6 +2,7 @@
 //!
 //! `cargo test -p weir-e2e --test e2e -- NAME` runs the tests whose name contains NAME.
 
+mod admission;
 mod contents;
 mod controller_crash;
 mod crd;
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
 fn add_all(suite: &mut Suite) {
     trials!(
         suite,
+        admission::{lets_weir_alone_publish},
         contents::{are_told_in_events, may_be_optional},
         crd::{accepts_and_refuses, is_shown_as_documented, status_is_checked},
         damage::{changed_bytes_are_never_served},

@@ -119,12 +119,11 @@ fn root() -> Result<PathBuf> {
 
 /// Names a module's shelf: a hash of all files that decide what is built.
 fn key(module: &Path) -> Result<String> {
-    let mut files: Vec<_> = fs::read_dir(module)
-        .with_context(|| format!("cannot read the Go module {}", module.display()))?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|kind| ["go", "mod", "sum"].iter().any(|k| kind == *k)))
-        .collect();
-    files.sort();
+    let mut files = files(module, &["go", "mod", "sum"])?;
+    if let Some(plan) = go::plan(module) {
+        files.push(plan);
+        files.extend(self::files(&contract(), &["proto"])?);
+    }
     let mut hash = Sha256::new();
     for file in files {
         let bytes = fs::read(&file)?;
@@ -136,6 +135,22 @@ fn key(module: &Path) -> Result<String> {
         hash.update(part.recipe().link);
     }
     Ok(hex::encode(&hash.finalize()[..8]))
+}
+
+/// The folder of the contract, which stubs are made of.
+fn contract() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto/weir/artifact/v1")
+}
+
+/// The files of a folder whose names end in one of these, in order.
+fn files(folder: &Path, endings: &[&str]) -> Result<Vec<PathBuf>> {
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .with_context(|| format!("cannot read {}", folder.display()))?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|kind| endings.iter().any(|ending| kind == *ending)))
+        .collect();
+    files.sort();
+    Ok(files)
 }
 
 #[cfg(test)]
@@ -155,6 +170,20 @@ mod tests {
         assert_ne!(second, first, "a new sum");
         write("main.go", "package main");
         assert_ne!(key(module.path()).unwrap(), second, "a new program");
+    }
+
+    #[test]
+    fn the_key_of_a_module_with_stubs_follows_the_contract() {
+        assert_eq!(files(&contract(), &["proto"]).unwrap().len(), 4, "a new .proto file: is it in the key?");
+        let module = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(module.path().join(name), text).unwrap();
+        write("go.mod", "module x");
+        let bare = key(module.path()).unwrap();
+        write("buf.gen.yaml", "version: v2");
+        let planned = key(module.path()).unwrap();
+        assert_ne!(planned, bare, "it asks for stubs");
+        write("buf.gen.yaml", "version: v3");
+        assert_ne!(key(module.path()).unwrap(), planned, "it asks for other stubs");
     }
 
     #[test]

@@ -8,8 +8,19 @@ use anyhow::{Context, Result, ensure};
 
 use super::parts::Recipe;
 
+/// What a module has that wants gRPC stubs of Weir's contract.
+const PLAN: &str = "buf.gen.yaml";
+
+/// The file by which a module asks for gRPC stubs, if it does: they are generated before each build and committed nowhere.
+pub(super) fn plan(folder: &Path) -> Option<PathBuf> {
+    Some(folder.join(PLAN)).filter(|plan| plan.is_file())
+}
+
 /// Builds the program of `recipe` from the module in `folder` into `target`.
 pub(super) fn build(folder: &Path, recipe: &Recipe, target: &Path) -> Result<()> {
+    if plan(folder).is_some() {
+        run(folder, ["generate", "-mod=readonly", "./..."].map(OsStr::new))?;
+    }
     let link = format!("-ldflags={}", recipe.link);
     let target = target.as_os_str();
     let args = ["build", "-mod=readonly", "-buildvcs=false", &link, "-o"].map(OsStr::new);

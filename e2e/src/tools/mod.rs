@@ -1,7 +1,8 @@
 //! The real parts: built once from committed Go modules into the user's cache.
 //!
 //! A module's folder in the cache is named by a hash of everything that decides
-//! its result (`go.mod`, `go.sum`, its own Go files, the build flags), so a
+//! its result (`go.mod`, `go.sum`, its own Go files, the build flags, and the
+//! contract if it has a `buf.gen.yaml` and so wants gRPC stubs), so a
 //! changed version never meets a stale binary. The Go version is left out on
 //! purpose: a warm start then runs no Go at all, and need not even have it.
 //!

@@ -23,6 +23,8 @@ pub enum Part {
     Oracle,
     /// A leader elected by client-go (`e2e/elector`).
     Elector,
+    /// The example controller in Go (`examples/configmaps-go`).
+    ConfigMaps,
 }
 
 /// What is known of a part.
@@ -50,7 +52,7 @@ const STRIPPED: &str = "-s -w";
 
 impl Part {
     /// Every part.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Etcd,
         Self::KubeApiserver,
         Self::SourceController,
@@ -60,6 +62,7 @@ impl Part {
         Self::Peer,
         Self::Oracle,
         Self::Elector,
+        Self::ConfigMaps,
     ];
 
     /// File name of the program.
@@ -109,6 +112,9 @@ impl Part {
             Self::Peer => own("peer"),
             Self::Oracle => own("oracle"),
             Self::Elector => Recipe { minutes: "two minutes", ..own("elector") },
+            Self::ConfigMaps => {
+                Recipe { module: "../examples/configmaps-go", minutes: "three minutes", ..own("configmaps-go") }
+            }
         }
     }
 }

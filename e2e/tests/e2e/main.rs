@@ -14,6 +14,7 @@ mod ending;
 mod endings;
 mod errors;
 mod events;
+mod examples;
 mod flows;
 mod grpcurl;
 mod harness;
@@ -99,6 +100,7 @@ fn add_all(suite: &mut Suite) {
             who_leads_no_more_writes_nothing,
         },
         events::{are_counted_and_bounded, deleted_event_comes_back},
+        examples::{configmaps_in_go, configmaps_in_go_share},
         grpcurl::{documented_commands_answer_as_shown},
         harness::{
             control_plane_enforces_rbac,

@@ -28,7 +28,7 @@ pub(super) struct Built {
 /// Finds a part in the cache, or builds it there.
 pub(super) fn ensure(part: Part) -> Result<Built> {
     let (recipe, module) = (part.recipe(), part.module());
-    let shelf = root()?.join(key(&module)?);
+    let shelf = root()?.join(key(&module, &contract())?);
     if let Some(built) = find(&shelf, &recipe) {
         return Ok(built);
     }
@@ -117,12 +117,12 @@ fn root() -> Result<PathBuf> {
     Ok(cache.join("weir/tools"))
 }
 
-/// Names a module's shelf: a hash of all files that decide what is built.
-fn key(module: &Path) -> Result<String> {
+/// Names a module's shelf: a hash of all files that decide what is built. The contract does where the module wants stubs of it.
+fn key(module: &Path, contract: &Path) -> Result<String> {
     let mut files = files(module, &["go", "mod", "sum"])?;
     if let Some(plan) = go::plan(module) {
         files.push(plan);
-        files.extend(self::files(&contract(), &["proto"])?);
+        files.extend(self::files(contract, &["proto"])?);
     }
     let mut hash = Sha256::new();
     for file in files {
@@ -159,31 +159,44 @@ mod tests {
 
     #[test]
     fn the_key_follows_what_is_built() {
-        let module = tempfile::tempdir().unwrap();
+        let (module, contract) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let write = |name: &str, text: &str| fs::write(module.path().join(name), text).unwrap();
+        let key = || key(module.path(), contract.path()).unwrap();
         write("go.mod", "module x");
-        let first = key(module.path()).unwrap();
+        let first = key();
         write("README.md", "not built");
-        assert_eq!(key(module.path()).unwrap(), first, "a file that Go does not read");
+        assert_eq!(key(), first, "a file that Go does not read");
         write("go.sum", "a sum");
-        let second = key(module.path()).unwrap();
+        let second = key();
         assert_ne!(second, first, "a new sum");
         write("main.go", "package main");
-        assert_ne!(key(module.path()).unwrap(), second, "a new program");
+        assert_ne!(key(), second, "a new program");
     }
 
     #[test]
     fn the_key_of_a_module_with_stubs_follows_the_contract() {
-        assert_eq!(files(&contract(), &["proto"]).unwrap().len(), 4, "a new .proto file: is it in the key?");
-        let module = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| fs::write(module.path().join(name), text).unwrap();
-        write("go.mod", "module x");
-        let bare = key(module.path()).unwrap();
-        write("buf.gen.yaml", "version: v2");
-        let planned = key(module.path()).unwrap();
-        assert_ne!(planned, bare, "it asks for stubs");
-        write("buf.gen.yaml", "version: v3");
-        assert_ne!(key(module.path()).unwrap(), planned, "it asks for other stubs");
+        let (module, contract) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let write = |folder: &tempfile::TempDir, name: &str, text: &str| {
+            fs::write(folder.path().join(name), text).unwrap();
+        };
+        let key = || key(module.path(), contract.path()).unwrap();
+        write(&module, "go.mod", "module x");
+        let bare = key();
+        write(&contract, "a.proto", "one");
+        assert_eq!(key(), bare, "it wants no stubs");
+        write(&module, "buf.gen.yaml", "version: v2");
+        let planned = key();
+        assert_ne!(planned, bare, "it wants stubs");
+        write(&module, "buf.gen.yaml", "version: v3");
+        let other = key();
+        assert_ne!(other, planned, "it wants other stubs");
+        write(&contract, "a.proto", "two");
+        assert_ne!(key(), other, "another contract");
+    }
+
+    #[test]
+    fn the_contract_lies_where_its_key_is_looked_for() {
+        assert!(!files(&contract(), &["proto"]).unwrap().is_empty());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::parts::{Part, Recipe};
 use crate::progress::say;
 
 /// How folders are named that a build is under way in.
-const STAGING: &str = "building-";
+pub(super) const STAGING: &str = "building-";
 
 /// A part in the cache.
 pub(super) struct Built {
@@ -73,7 +73,7 @@ fn build(shelf: &Path, recipe: &Recipe, module: &Path) -> Result<()> {
 }
 
 /// Removes what builds that were killed left behind. The lock must be held.
-fn sweep(shelf: &Path) -> Result<()> {
+pub(super) fn sweep(shelf: &Path) -> Result<()> {
     for entry in fs::read_dir(shelf)? {
         let entry = entry?;
         if entry.file_name().as_encoded_bytes().starts_with(STAGING.as_bytes()) {
@@ -94,12 +94,12 @@ fn copy_definitions(from: &Path, to: &Path) -> Result<()> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a cache of tools is no storage: what is lost is built again")]
-fn publish(from: &Path, to: &Path) -> Result<()> {
+pub(super) fn publish(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to).with_context(|| format!("cannot publish {}", to.display()))
 }
 
 /// Takes the lock of a shelf, saying so if it must wait.
-fn lock(path: &Path, name: &str) -> Result<File> {
+pub(super) fn lock(path: &Path, name: &str) -> Result<File> {
     let file = File::options().create(true).truncate(false).write(true).open(path)?;
     if file.try_lock().is_err() {
         say(format!("another process builds tools; waiting for it before {name} ..."));
@@ -108,7 +108,8 @@ fn lock(path: &Path, name: &str) -> Result<File> {
     Ok(file)
 }
 
-fn root() -> Result<PathBuf> {
+/// Where all shelves are.
+pub(super) fn root() -> Result<PathBuf> {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let cache = variable("XDG_CACHE_HOME")
         .map(PathBuf::from)
@@ -126,10 +127,7 @@ fn key(module: &Path, contract: &Path) -> Result<String> {
     }
     let mut hash = Sha256::new();
     for file in files {
-        let bytes = fs::read(&file)?;
-        hash.update(file.file_name().unwrap_or_default().as_encoded_bytes());
-        hash.update((bytes.len() as u64).to_le_bytes());
-        hash.update(bytes);
+        add(&mut hash, &file)?;
     }
     for part in Part::ALL.iter().filter(|part| part.module() == module) {
         hash.update(part.recipe().link);
@@ -151,6 +149,15 @@ fn files(folder: &Path, endings: &[&str]) -> Result<Vec<PathBuf>> {
         .collect();
     files.sort();
     Ok(files)
+}
+
+/// Adds a file to a hash: its name, and its bytes with their length, so that no two lists of files look the same.
+pub(super) fn add(hash: &mut Sha256, file: &Path) -> Result<()> {
+    let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    hash.update(file.file_name().unwrap_or_default().as_encoded_bytes());
+    hash.update((bytes.len() as u64).to_le_bytes());
+    hash.update(bytes);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 mod cache;
 mod go;
 mod parts;
+mod python;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 pub use parts::Part;
+pub use python::Python;
 
 /// Names a folder with ready-made `etcd` and `kube-apiserver`.
 const ASSETS: &str = "KUBEBUILDER_ASSETS";

@@ -100,7 +100,13 @@ fn add_all(suite: &mut Suite) {
             who_leads_no_more_writes_nothing,
         },
         events::{are_counted_and_bounded, deleted_event_comes_back},
-        examples::{configmaps_in_go, configmaps_in_go_share},
+        examples::{
+            configmaps_in_go,
+            configmaps_in_go_share,
+            python_publishes_a_directory_as_long_as_it_is_wanted,
+            python_stays_below_the_url,
+            python_stores_again_what_the_server_lost,
+        },
         grpcurl::{documented_commands_answer_as_shown},
         harness::{
             control_plane_enforces_rbac,

@@ -50,12 +50,12 @@ impl Example {
         Ok(())
     }
 
-    /// Has the directory published under a name.
-    async fn publish(&self, name: &str, path: &str) -> Result<()> {
+    /// Has the directory published under a name, and polled that often.
+    async fn publish(&self, name: &str, path: &str, interval: &str) -> Result<()> {
         let url = format!("http://{}/{path}", self.address);
         let mut source = Kind::ConfigMap.object(name);
         source["metadata"]["labels"] = json!({LABEL: ""});
-        source["data"] = json!({"url": url, "interval": "1s"});
+        source["data"] = json!({"url": url, "interval": interval});
         self.scene.apply(source).await
     }
 
@@ -115,7 +115,7 @@ pub(crate) async fn python_publishes_a_directory_as_long_as_it_is_wanted(scene: 
     let files =
         [("site/map.yaml", map.as_str()), ("site/docs/a b.md", "read me"), ("secret.yaml", "not below the URL")];
     let mut example = Example::start(scene.clone(), &files).await?;
-    example.publish("site", "site").await?;
+    example.publish("site", "site", "1s").await?;
     let first = scene.ready(Kind::ExternalArtifact, "site").await?;
     let found = names(&scene.download(&first).await?)?;
     ensure!(found == [".", "docs", "docs/a b.md", "map.yaml"], "the artifact holds {found:?}");
@@ -152,7 +152,8 @@ pub(crate) async fn python_publishes_a_directory_as_long_as_it_is_wanted(scene: 
 /// What the artifact server lost is stored again, under the same revision; what is of no object any more is removed.
 pub(crate) async fn python_stores_again_what_the_server_lost(scene: Scene) -> Result<()> {
     let mut example = Example::start(scene.clone(), &[("a.yaml", "a: 1")]).await?;
-    example.publish("site", "").await?;
+    // Nothing of this is found by the next poll.
+    example.publish("site", "", "1h").await?;
     let first = scene.ready(Kind::ExternalArtifact, "site").await?;
 
     // The file goes behind the server's back: what `Watch` tells.
@@ -195,18 +196,18 @@ pub(crate) async fn python_stays_below_the_url(scene: Scene) -> Result<()> {
     let files =
         [("secret.yaml", "x"), ("plain/index.html", outside), ("plain/a.yaml", "a: 1"), ("odd/index.html", encoded)];
     let example = Example::start(scene.clone(), &files).await?;
-    example.publish("plain", "plain/").await?;
+    example.publish("plain", "plain/", "1s").await?;
     let plain = scene.ready(Kind::ExternalArtifact, "plain").await?;
     let found = names(&scene.download(&plain).await?)?;
     ensure!(found == [".", "a.yaml"], "the artifact holds {found:?}");
 
-    example.publish("odd", "odd/").await?;
+    example.publish("odd", "odd/", "1s").await?;
     example.fails("odd", "FetchFailed", "which is no clean path").await?;
 
     for number in 0..1001 {
         example.write(&[(&format!("many/{number}"), "")])?;
     }
-    example.publish("many", "many/").await?;
+    example.publish("many", "many/", "1s").await?;
     example.fails("many", "FetchFailed", "more than 1000 entries (--max-entries)").await?;
     Ok(())
 }

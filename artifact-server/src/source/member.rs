@@ -58,12 +58,19 @@ pub(super) struct Members<R> {
     left: u64,
     /// Bytes behind the content up to the next block.
     padding: u64,
+    /// Whether the mark that ends an archive was read.
+    marked: bool,
 }
 
 impl<R: BufRead> Members<R> {
     /// Starts at the first header.
     pub(super) fn new(reader: R) -> Self {
-        Self { reader, left: 0, padding: 0 }
+        Self { reader, left: 0, padding: 0, marked: false }
+    }
+
+    /// Whether the archive ended with its mark, not just with the stream.
+    pub(super) fn has_end_mark(&self) -> bool {
+        self.marked
     }
 
     /// The next entry; `None` at the end. What was not read of the entry before is skipped.
@@ -170,7 +177,10 @@ impl<R: BufRead> Members<R> {
         const ZEROS: [u8; BLOCK] = [0; BLOCK];
         match self.block()? {
             Some(ZEROS) => match self.block()? {
-                Some(ZEROS) | None => Ok(None),
+                Some(ZEROS) | None => {
+                    self.marked = true;
+                    Ok(None)
+                }
                 Some(_) => Err(HeaderError.into()),
             },
             block => Ok(block),
@@ -189,7 +199,7 @@ impl<R: BufRead> Members<R> {
 }
 
 /// The stream is cut off.
-fn ended() -> io::Error {
+pub(super) fn ended() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, "unexpected end of the archive")
 }
 

@@ -14,7 +14,7 @@ use super::{
     Source, SourceError, SourceSummary,
     admission::{Admitted, admit},
     limits::Rules,
-    member::{Member, Members, StreamError},
+    member::{Member, Members, StreamError, ended},
     shelf::Charge,
     spool::{Spool, Writer},
 };
@@ -66,6 +66,10 @@ pub(super) fn unpack(
             .and_then(|()| index.add(&mut members, &member))
             .map_err(|error| about(error, &member.name))?;
         last = member.name;
+    }
+    // Nothing else tells a tar that is cut off between two entries from a whole one: who made it may have died. Gzip has an end of its own.
+    if plain && !members.has_end_mark() {
+        return Err(about(stream_error(ended().into(), &last), &last));
     }
     index.finish()
 }

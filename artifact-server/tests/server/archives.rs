@@ -163,6 +163,25 @@ async fn ignore_rules_are_those_of_flux() {
     }
 }
 
+/// Also between two entries, where nothing but the missing end marker tells. One block of it is enough, as everywhere.
+#[tokio::test]
+async fn a_tar_that_is_cut_off_is_refused_wherever_that_is() {
+    let place = Place::new();
+    let server = place.start(&[]).await;
+    let whole = tar(&[("a", "1"), ("b", "2")]);
+    let entries = whole.len() - 1024;
+    for cut in (1..=entries).filter(|cut| cut % 256 == 0 || cut % 300 == 0) {
+        let refused = refusal(archive(&server, header(), &whole[..cut]).await);
+        assert_eq!(refused.reason, Reason::ArchiveRefused, "at byte {cut}: {}", refused.message);
+    }
+    let refused = refusal(archive(&server, header(), &whole[..1024]).await);
+    assert_eq!(refused.message, "tar error: unexpected end of the archive (after entry \"a\")");
+    assert_eq!(place.files(), [""; 0]);
+    for marked in [&whole[..entries + 512], &whole[..], &gzip(&whole[..entries])] {
+        assert_eq!(archive(&server, header(), marked).await.unwrap().files, 2);
+    }
+}
+
 #[tokio::test]
 async fn what_is_no_tar_is_refused_and_leaves_nothing() {
     let place = Place::new();

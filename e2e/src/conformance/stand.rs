@@ -1,0 +1,162 @@
+//! What runners run on: servers over one transport, and what is behind them.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Result;
+use tokio::sync::Mutex;
+
+use super::case::{Transport, folder};
+use super::control::{self, Ending};
+use super::setup::{Peer, Setup};
+use super::{fixtures, identities};
+use crate::port;
+use crate::run_dir::RunDir;
+use crate::weir::ArtifactServer;
+
+/// Servers and sources that the runners of one transport share.
+pub struct Stand {
+    transport: Transport,
+    folder: PathBuf,
+    main: ArtifactServer,
+    /// Has room for little, and its artifact port is taken.
+    narrow: ArtifactServer,
+    /// One for each runner, to be ended.
+    ending: Ending,
+    endpoints: BTreeMap<String, String>,
+    control: SocketAddr,
+    _taken: TcpListener,
+}
+
+impl Stand {
+    /// Starts it for runners of these names.
+    ///
+    /// # Errors
+    /// When a server does not start.
+    pub async fn start(run: &Arc<RunDir>, label: &str, transport: Transport, runners: &[&str]) -> Result<Self> {
+        let folder = run.folder("conformance")?;
+        identities::write(&folder, transport)?;
+        let taken = TcpListener::bind("127.0.0.1:0")?;
+        let mut endpoints = BTreeMap::new();
+        let mut start = async |name: String, more: &[String]| {
+            let (server, endpoint) = server(run, (label, &name), &folder, transport, more).await?;
+            endpoints.insert(name, endpoint);
+            anyhow::Ok(server)
+        };
+        let limits =
+            ["--artifact-max-size=32Mi", "--source-max-size=8Mi", "--source-max-entries=1000"].map(str::to_owned);
+        let main = start("tenant".to_owned(), &limits).await?;
+        let narrow = [
+            format!("--storage-addr={}", taken.local_addr()?),
+            "--source-max-size=64Ki".to_owned(),
+            "--source-cache-size=100Ki".to_owned(),
+        ];
+        let narrow = start("narrow".to_owned(), &narrow).await?;
+        let mut ending = BTreeMap::new();
+        for runner in runners {
+            ending.insert((*runner).to_owned(), start(format!("ending-{runner}"), &[]).await?);
+        }
+        // Where the artifacts of this kind should have their folder, a file lies.
+        std::fs::write(main.storage().join("broken"), "in the way")?;
+        let ending = Arc::new(Mutex::new(ending));
+        let control = control::serve(main.storage().to_owned(), Arc::clone(&ending)).await?;
+        Ok(Self { transport, folder, main, narrow, ending, endpoints, control, _taken: taken })
+    }
+
+    /// What a runner is told, and the file that says so.
+    ///
+    /// # Errors
+    /// When the file can not be written.
+    pub fn setup(&self, runner: &str) -> Result<(Setup, PathBuf)> {
+        let mut variables = fixtures::variables()?;
+        let own = [
+            ("namespace", format!("conformance-{runner}")),
+            ("elsewhere", format!("elsewhere-{runner}")),
+            ("sources", format!("http://{}/sources", self.control)),
+            ("advertised", self.main.address().to_string()),
+            ("storage", self.main.storage().display().to_string()),
+        ];
+        variables.extend(own.map(|(name, value)| (name.to_owned(), value.into())));
+        let setup = Setup {
+            cases: folder(),
+            transport: self.transport.name(),
+            peers: self.peers(runner),
+            control: format!("http://{}/{runner}", self.control),
+            variables,
+        };
+        let file = self.folder.join(format!("{runner}.json"));
+        std::fs::write(&file, serde_json::to_vec(&setup)?)?;
+        Ok((setup, file))
+    }
+
+    fn peers(&self, runner: &str) -> BTreeMap<String, Peer> {
+        let to = |server: &str, shows: Option<&str>| {
+            let secured = self.transport == Transport::Mtls;
+            let shows = shows.filter(|_| secured);
+            let file = |name: &str| self.folder.join(name);
+            Peer {
+                endpoint: self.endpoints.get(server).cloned().unwrap_or_default(),
+                authority: secured.then(|| file("ca.crt")),
+                certificate: shows.map(|name| file(&format!("{name}.crt"))),
+                key: shows.map(|name| file(&format!("{name}.key"))),
+            }
+        };
+        let mut peers = BTreeMap::from([
+            ("tenant".to_owned(), to("tenant", Some("tenant"))),
+            ("narrow".to_owned(), to("narrow", Some("tenant"))),
+            ("ending".to_owned(), to(&format!("ending-{runner}"), Some("tenant"))),
+        ]);
+        if self.transport == Transport::Mtls {
+            for name in ["stranger", "nobody", "forged"] {
+                peers.insert(name.to_owned(), to("tenant", Some(name)));
+            }
+            peers.insert("uncertified".to_owned(), to("tenant", None));
+        }
+        peers
+    }
+
+    /// Ends everything.
+    ///
+    /// # Errors
+    /// When a server does not end.
+    pub async fn stop(mut self) -> Result<()> {
+        self.main.stop().await?;
+        self.narrow.stop().await?;
+        for server in self.ending.lock().await.values_mut() {
+            if server.process().is_ok() {
+                server.stop().await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One server, and where it listens.
+async fn server(
+    run: &Arc<RunDir>,
+    (label, name): (&str, &str),
+    folder: &Path,
+    transport: Transport,
+    more: &[String],
+) -> Result<(ArtifactServer, String)> {
+    let mut arguments =
+        vec![format!("--grpc-policy={}", folder.join("policy.yaml").display()), "--http-retry=0".into()];
+    let mut secured = None;
+    if transport == Transport::Mtls {
+        let endpoint = format!("https://{}", port::free()?);
+        arguments.push(format!("--grpc-addr={endpoint}"));
+        for (flag, file) in
+            [("grpc-tls-cert", "server.crt"), ("grpc-tls-key", "server.key"), ("grpc-client-ca", "ca.crt")]
+        {
+            arguments.push(format!("--{flag}={}", folder.join(file).display()));
+        }
+        secured = Some(endpoint);
+    }
+    arguments.extend_from_slice(more);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let server = ArtifactServer::start(run, &format!("{name}@{label}"), &arguments).await?;
+    let endpoint = secured.unwrap_or_else(|| server.endpoint());
+    Ok((server, endpoint))
+}

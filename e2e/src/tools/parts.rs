@@ -25,6 +25,8 @@ pub enum Part {
     Elector,
     /// The example controller in Go (`examples/configmaps-go`).
     ConfigMaps,
+    /// Runs the conformance cases over Go's stubs (`e2e/conformance/go`).
+    Conformance,
 }
 
 /// What is known of a part.
@@ -52,7 +54,7 @@ const STRIPPED: &str = "-s -w";
 
 impl Part {
     /// Every part.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Etcd,
         Self::KubeApiserver,
         Self::SourceController,
@@ -63,6 +65,7 @@ impl Part {
         Self::Oracle,
         Self::Elector,
         Self::ConfigMaps,
+        Self::Conformance,
     ];
 
     /// File name of the program.
@@ -115,6 +118,7 @@ impl Part {
             Self::ConfigMaps => {
                 Recipe { module: "../examples/configmaps-go", minutes: "three minutes", ..own("configmaps-go") }
             }
+            Self::Conformance => Recipe { module: "conformance/go", minutes: "three minutes", ..own("conformance") },
         }
     }
 }

@@ -3,6 +3,7 @@
 //! `cargo test -p weir-e2e --test e2e -- NAME` runs the tests whose name contains NAME.
 
 mod admission;
+mod conformance;
 mod contents;
 mod controller_crash;
 mod crd;
@@ -71,6 +72,7 @@ fn add_all(suite: &mut Suite) {
     trials!(
         suite,
         admission::{lets_weir_alone_publish},
+        conformance::{over_a_unix_socket, over_mutual_tls},
         contents::{are_told_in_events, may_be_optional},
         crd::{accepts_and_refuses, is_shown_as_documented, status_is_checked},
         damage::{changed_bytes_are_never_served},

@@ -95,8 +95,10 @@ pub fn apply(tree: &Tree, rules: &Rules, cancelled: &dyn Fn() -> bool) -> Filter
     Filtered { kept: Tree::from_ordered(kept), dropped }
 }
 
-/// Adds the rules in a tree's own `.sourceignore` files, each for its directory: the outer ones first, none below `.git`.
+/// Adds the rules in a tree's own `.sourceignore` files, each for its directory: the outer ones first, none below `.git`. They come in front
+/// of those that are there: who asks for an archive has the last word, as in Flux's sources.
 pub fn add_from_tree(rules: &mut Rules, tree: &Tree) -> Result<(), TreeRulesError> {
+    let given = rules.count();
     let is_git = |directory: &TreePath| directory.as_bytes().split(|&byte| byte == b'/').any(|part| part == b".git");
     let mut files: Vec<_> = tree
         .entries()
@@ -116,6 +118,7 @@ pub fn add_from_tree(rules: &mut Rules, tree: &Tree) -> Result<(), TreeRulesErro
         let content = file.read().map_err(|error| TreeRulesError::Read(path.clone(), error.to_string()))?;
         rules.add_file(&content, parent.as_ref()).map_err(|error| TreeRulesError::Rules(path.clone(), error))?;
     }
+    rules.first_to_last(given);
     Ok(())
 }
 
@@ -255,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn outer_files_come_first_and_version_control_has_none() {
+    fn outer_files_come_first_the_callers_rules_last_and_version_control_has_none() {
         let file = |path: &str, content: &'static str| {
             let content = Content::Inline(content.as_bytes().into());
             let size = match &content {
@@ -280,6 +283,14 @@ mod tests {
         let kept = apply(&tree, &rules.with(Builtin::Nothing), &|| false);
         let dropped: Vec<String> = kept.dropped.iter().map(TreePath::to_string).collect();
         assert_eq!(dropped, ["b.txt"]);
+
+        let mut rules = Rules::default();
+        rules.add_file(b"/-a/b.txt\n!/b.txt\n", None).unwrap();
+        add_from_tree(&mut rules, &tree).unwrap();
+        let kept = apply(&tree, &rules.with(Builtin::Nothing), &|| false);
+        let dropped: Vec<String> = kept.dropped.iter().map(TreePath::to_string).collect();
+        assert_eq!(dropped, ["-a/b.txt"], "the caller's rules decide");
+
         let many = Tree::from_entries(vec![file("d/.sourceignore", "a\n".repeat(1001).leak())]).unwrap();
         let error = add_from_tree(&mut Rules::default(), &many).unwrap_err();
         assert!(error.to_string().starts_with("d/.sourceignore: there are more than 1000"), "{error}");

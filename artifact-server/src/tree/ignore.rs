@@ -129,6 +129,17 @@ impl Rules {
         Ok(())
     }
 
+    /// How many patterns there are.
+    pub fn count(&self) -> usize {
+        self.patterns.len()
+    }
+
+    /// Puts the first so many patterns behind all others, so that they decide.
+    pub fn first_to_last(&mut self, count: usize) {
+        let count = count.min(self.patterns.len());
+        self.patterns.rotate_left(count);
+    }
+
     /// Puts the lists in front.
     pub fn with(mut self, builtin: Builtin) -> Self {
         let lists: &[&[&str]] = match builtin {

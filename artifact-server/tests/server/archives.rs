@@ -120,6 +120,10 @@ fn rows() -> Vec<Row> {
         rules.set_builtin(BuiltinRules::All);
         rules.sourceignore = "# comment\n*.md\n!b.png\n".into();
     };
+    let with_own = |rules: &mut IgnoreRules| {
+        rules.from_tar = true;
+        rules.patterns = vec!["!/a.txt".into(), "/d/keep.txt".into()];
+    };
     vec![
         ("unset: the default list", None, &[".gitignore", "b.png"]),
         ("nothing given: the same", Some(IgnoreRules::default()), &[".gitignore", "b.png"]),
@@ -128,6 +132,7 @@ fn rows() -> Vec<Row> {
         ("patterns drop the defaults", rules(|rules| rules.patterns = vec!["*.md".into()]), &[".gitignore", "a.md"]),
         ("a file's content, with all", rules(with_all), &[".gitignore", "a.md"]),
         ("the tar's own", rules(|rules| rules.from_tar = true), &[".gitignore", "a.txt", "d/e/keep.txt"]),
+        ("the tar's own, and the caller's last", rules(with_own), &[".gitignore", "d/e/keep.txt", "d/keep.txt"]),
         (
             "a folder goes with all in it",
             rules(|rules| rules.patterns = vec!["/d/".into()]),

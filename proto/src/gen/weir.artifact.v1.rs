@@ -304,15 +304,16 @@ pub struct IgnoreRules {
     /// The lists that come first.
     #[prost(enumeration = "BuiltinRules", tag = "1")]
     pub builtin: i32,
-    /// Patterns that come next, each as a line of a .sourceignore. 1000 together with `sourceignore` and 4096 bytes each at most:
+    /// Patterns of the caller, each as a line of a .sourceignore. 1000 together with `sourceignore` and 4096 bytes each at most:
     /// INVALID_REQUEST.
     #[prost(string, repeated, tag = "2")]
     pub patterns: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Content of a .sourceignore file, whose patterns come behind these. As `patterns`.
     #[prost(string, tag = "3")]
     pub sourceignore: ::prost::alloc::string::String,
-    /// Also use the .sourceignore files in the tar, each for its directory and below; they come last. What is not UTF-8 in them is read as well as
-    /// it can be. More than 1000 patterns in all: ARCHIVE_REFUSED.
+    /// Also use the .sourceignore files in the tar, each for its directory and below. They come behind the lists and before the patterns here, which
+    /// have the last word, as spec.ignore of a GitRepository has. What is not UTF-8 in them is read as well as it can be. More than 1000 patterns
+    /// in all: ARCHIVE_REFUSED.
     #[prost(bool, tag = "4")]
     pub from_tar: bool,
 }

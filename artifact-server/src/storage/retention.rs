@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use weir_proto::ArtifactPath;
 
 /// How long and how many.
@@ -43,8 +44,8 @@ pub struct Candidate {
     pub path: ArtifactPath,
     /// Its place in the order of storing; 0 for files that this server did not store.
     pub sequence: u64,
-    /// How long ago it was stored, by the wall clock. Breaks ties among those with sequence 0.
-    pub age: Duration,
+    /// How long ago it was stored, by the wall clock; less than nothing when that was set back. Breaks ties among those with sequence 0.
+    pub age: SignedDuration,
     /// How long ago it was last returned to a caller. `None`: longer ago than anybody remembers.
     pub returned: Option<Duration>,
     /// Whether its caller names it current.
@@ -59,7 +60,8 @@ pub fn garbage(files: &[Candidate], retention: &Retention) -> Vec<ArtifactPath> 
     });
     let protected = retention.ttl.saturating_add(retention.grace);
     let may_go = |file: &Candidate| !file.current && file.returned.is_none_or(|returned| returned > protected);
-    let expired = |file: &Candidate| may_go(file) && file.age > retention.ttl;
+    let ttl = SignedDuration::try_from(retention.ttl).unwrap_or(SignedDuration::MAX);
+    let expired = |file: &Candidate| may_go(file) && file.age > ttl;
 
     let staying = files.iter().filter(|file| !expired(file)).count();
     let mut surplus = staying.saturating_sub(retention.records);
@@ -84,7 +86,7 @@ mod tests {
         Candidate {
             path: format!("externalartifact/apps/front/{}.tar.gz", text.replace(':', "_")).parse().unwrap(),
             sequence: parts[0].parse().unwrap(),
-            age: seconds(parts[1]),
+            age: SignedDuration::from_secs(parts[1].parse().unwrap()),
             returned: (parts[2] != "-").then(|| seconds(parts[2])),
             current: parts.get(3) == Some(&"c"),
         }
@@ -161,6 +163,15 @@ mod tests {
         ),
         ("clock set forward: what was returned lately stays", &["1:86400:10", "2:86400:5:c"], 60, 2, 600, 1000, &[]),
         ("not stored by us: oldest of all, by age", &["7:1:-:c", "0:9:-", "0:8:-", "6:2:-"], LONG, 2, 0, 1000, &[1, 2]),
+        (
+            "not stored by us, with times that are yet to come: the oldest of them",
+            &["0:-30:-", "0:-4:-", "0:-5:-", "0:-60:-:c"],
+            0,
+            2,
+            0,
+            1000,
+            &[1, 2],
+        ),
         ("keep none but the current", &["1:3:-", "2:2:-", "3:1:-:c"], LONG, 0, 0, 1000, &[0, 1]),
     ];
 

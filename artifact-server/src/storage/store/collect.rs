@@ -226,8 +226,8 @@ fn candidate(path: ArtifactPath, entry: &Entry, now: Instant, clock: Timestamp) 
         State::Unrecorded(head) => (0, head.modified),
         State::Corrupted(_) => (0, Timestamp::UNIX_EPOCH),
     };
-    // In the future when the clock was set back: then no age at all.
-    let age = clock.duration_since(stored_at).try_into().unwrap_or_default();
+    // Less than nothing when the clock was set back: they are still in order.
+    let age = clock.duration_since(stored_at);
     let returned = Some(now.saturating_duration_since(entry.returned));
     retention::Candidate { path, sequence, age, returned, current: entry.current }
 }

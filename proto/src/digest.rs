@@ -101,8 +101,10 @@ impl FromStr for Digest {
     type Err = DigestError;
 
     fn from_str(text: &str) -> Result<Self, DigestError> {
-        let (name, hex) = text.split_once(':').ok_or(DigestError::Format)?;
-        let algorithm: Algorithm = name.parse()?;
+        let parts = text.split_once(':').filter(|(_, hex)| !hex.is_empty());
+        let (name, hex) = parts.ok_or(DigestError::Format)?;
+        let algorithm: Algorithm =
+            name.parse().map_err(|error| if is_shaped(name, hex) { error } else { DigestError::Format })?;
         if hex.len() != algorithm.length() * 2 {
             return Err(DigestError::Length);
         }
@@ -111,6 +113,14 @@ impl FromStr for Digest {
         }
         Ok(Self { algorithm, hex: hex.to_owned() })
     }
+}
+
+/// Whether it looks like a digest, of whatever algorithm: words of small letters and digits with one of `.+_-` between them, and a hash.
+fn is_shaped(name: &str, hash: &str) -> bool {
+    let is_word =
+        |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    let is_hash = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'=' | b'_' | b'-');
+    name.split(['.', '+', '_', '-']).all(is_word) && hash.bytes().all(is_hash)
 }
 
 /// Why a text is not a digest. The texts are those that Flux users know.
@@ -142,6 +152,13 @@ mod tests {
             ("short", "sha256:abcd".into(), Some(DigestError::Length)),
             ("upper case", format!("sha256:{}", hash.to_uppercase()), Some(DigestError::Format)),
             ("unknown", format!("md5:{hash}"), Some(DigestError::UnsupportedAlgorithm("md5".into()))),
+            ("unknown, of two words", "sha3-256:Z=".into(), Some(DigestError::UnsupportedAlgorithm("sha3-256".into()))),
+            ("a colon alone", ":".into(), Some(DigestError::Format)),
+            ("no hash", "sha256:".into(), Some(DigestError::Format)),
+            ("unknown, no hash", "md5:".into(), Some(DigestError::Format)),
+            ("unknown, with a hash that is none", "md5:a:b".into(), Some(DigestError::Format)),
+            ("an algorithm in capitals is no name", format!("SHA256:{hash}"), Some(DigestError::Format)),
+            ("nor is one that ends between words", format!("sha3-:{hash}"), Some(DigestError::Format)),
         ];
         for (row, text, error) in rows {
             let got = text.parse::<Digest>();

@@ -5,11 +5,13 @@
 //	peer store ROOT ADDRESS ALGORITHM NAMESPACE NAME DIR
 //	peer serve ROOT ADDRESS
 //	peer check ROOT < INVENTORY
+//	peer compare < QUESTIONS
 //
 // The first archives a folder and prints one line of JSON: digest, revision and
 // size of the archive. The others work on a volume, as source-watcher would:
 // store prints the artifact as ExternalArtifacts have it, check one line for
-// each entry of an inventory. The ignore list is the one source-watcher uses:
+// each entry of an inventory. compare answers many questions, JSON to JSON, in
+// one process: see compare.go. Elsewhere the ignore list is the one source-watcher uses:
 // version control files and the SDK's defaults, no patterns of its own.
 package main
 
@@ -47,10 +49,12 @@ func run(args []string) error {
 		return serve(args[1], args[2])
 	case len(args) == 2 && args[0] == "check":
 		return check(args[1], os.Stdin, os.Stdout)
+	case len(args) == 1 && args[0] == "compare":
+		return compare(os.Stdin, os.Stdout)
 	case len(args) == 2:
 		return archive(args[0], args[1])
 	}
-	return fmt.Errorf("usage: peer DIR OUT.tar.gz | store ROOT ADDRESS ALGORITHM NAMESPACE NAME DIR | serve ROOT ADDRESS | check ROOT")
+	return fmt.Errorf("usage: peer DIR OUT.tar.gz | store ROOT ADDRESS ALGORITHM NAMESPACE NAME DIR | serve ROOT ADDRESS | check ROOT | compare")
 }
 
 func archive(dir, out string) error {

@@ -1,5 +1,7 @@
 //! The Go artifact SDK as a peer: what it archives, Weir must archive too; what it stored, Weir takes over; what Weir stored, it must accept.
 
+mod compare;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
@@ -10,6 +12,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
+
+pub use compare::{
+    Answers, ArchiveAnswer, ArchiveOf, Collection, Filter, Name, NameAnswer, Questions, Verdict, WriteAnswer, WriteOf,
+};
 
 use crate::process::{Process, Program};
 use crate::run_dir::RunDir;
@@ -84,6 +90,16 @@ pub async fn check(tools: &Tools, volume: &Path, inventory: &Value) -> Result<Ve
     let mut command = Command::new(tools.program(Part::Peer)?);
     let printed = output(command.arg("check").arg(volume), &inventory.to_string()).await?;
     Ok(String::from_utf8(printed)?.lines().map(str::to_owned).collect())
+}
+
+/// Asks the SDK many things in one process.
+///
+/// # Errors
+/// When the peer fails; says at which of them and why.
+pub async fn compare(tools: &Tools, questions: &Questions) -> Result<Answers> {
+    let mut command = Command::new(tools.program(Part::Peer)?);
+    let printed = output(command.arg("compare"), &serde_json::to_string(questions)?).await?;
+    serde_json::from_slice(&printed).context("the peer printed no JSON")
 }
 
 /// Runs the peer to its end.

@@ -146,7 +146,14 @@ fn add_all(suite: &mut Suite) {
             what_can_not_be_expanded_stalls,
         },
         peer::{
+            random_files_get_the_same_verdict,
             random_folders_give_the_same_tar,
+            random_names_are_the_same,
+            random_volumes_lose_the_same_files,
+            where_archives_differ,
+            where_collection_differs,
+            where_names_differ,
+            where_verdicts_differ,
         },
         reconcile::{
             a_commit_moves_only_what_it_touches,

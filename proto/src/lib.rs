@@ -3,8 +3,8 @@
 //! programs) and its errors ([`Failure`]).
 //!
 //! The messages are generated from `proto/weir/artifact/v1/*.proto` and committed; `tests/generated.rs` fails when
-//! they are stale. Nothing here does I/O, but for two features: `client`, for controllers in Rust, and `process`,
-//! which is for Weir's own programs.
+//! they are stale. Nothing here does I/O, but for three features: `client`, for controllers in Rust, `tls`, which is a
+//! part of it, and `process`, which is for Weir's own programs.
 
 pub mod captures;
 #[cfg(feature = "client")]
@@ -18,6 +18,8 @@ mod path;
 #[cfg(feature = "process")]
 pub mod process;
 mod quote;
+#[cfg(feature = "tls")]
+pub mod tls;
 mod trouble;
 mod url;
 

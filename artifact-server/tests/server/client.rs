@@ -232,6 +232,26 @@ async fn a_lock_goes_with_its_guard() {
     assert_eq!(refused(next.client().write(header("a"), "6").await), Reason::LockLost);
 }
 
+#[tokio::test]
+async fn a_lock_is_held_also_where_another_has_files() {
+    let place = Place::new();
+    let _server = place.start(&[]).await;
+    let first = client(&place);
+    first.write(header("a"), "1").await.unwrap();
+    let second = first.clone().acting_as(&Owner::new("other", "2").unwrap());
+    assert_eq!(refused(second.lock(web()).await), Reason::OwnedByAnother);
+    let guard = second.lock_taking_over(web()).await.unwrap();
+    // It is a lock like any other: the owner waits for it too, and to change the files is to be asked for by itself.
+    let hasty = first.clone().with_timeout(Duration::from_millis(300));
+    assert!(matches!(hasty.write(header("a"), "2").await, Err(Error::Late { .. })));
+    assert_eq!(refused(guard.client().write(header("a"), "2").await), Reason::OwnedByAnother);
+    let taken = WriteHeader { take_over: true, ..header("a") };
+    guard.client().write(taken, "2").await.unwrap();
+    drop(guard);
+    assert_eq!(refused(first.write(header("a"), "3").await), Reason::OwnedByAnother, "all is the other's now");
+    drop(first.lock_taking_over(web()).await.unwrap());
+}
+
 async fn heard(notices: &mut (impl Stream<Item = Result<Notice, Error>> + Unpin)) -> Notice {
     tokio::time::timeout(DEADLINE, notices.next()).await.expect("nothing is heard").unwrap().unwrap()
 }

@@ -37,6 +37,8 @@ mod process;
 #[cfg(test)]
 mod rules;
 #[cfg(test)]
+mod secure_client;
+#[cfg(test)]
 mod sources;
 #[cfg(test)]
 mod tls;

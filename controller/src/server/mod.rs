@@ -78,8 +78,8 @@ pub enum AddressError {
         problem: String,
     },
     /// The certificates can not be used.
-    #[error("{0}")]
-    Certificates(String),
+    #[error(transparent)]
+    Certificates(#[from] weir_proto::tls::CertificatesError),
 }
 
 /// What one `Build` call needs besides the artifacts.
@@ -111,9 +111,7 @@ impl Server {
             .keep_alive_timeout(KEEP_ALIVE)
             .keep_alive_while_idle(true);
         let channel = if secure {
-            certificates.load().map_err(AddressError::Certificates)?;
-            let certificates = certificates.clone();
-            endpoint.connect_with_connector_lazy(tower::service_fn(move |url| tls::connect(certificates.clone(), url)))
+            weir_proto::tls::connect_lazy(&endpoint, &certificates.by_flags())?
         } else {
             endpoint.connect_lazy()
         };

@@ -151,10 +151,11 @@ fn the_controller_opens_no_file() {
 }
 
 /// The contract does no I/O and knows no server of ours. What both programs do as processes, and what a client does, stand apart, behind
-/// features. For the first the kernel is asked about the process itself, and no file is opened; the second opens what it archives.
+/// features. For the first the kernel is asked about the process itself, and no file is opened; the second opens what it archives, and
+/// certificates, which its TLS library reads.
 #[test]
 fn the_contract_does_no_io() {
-    let apart = ["proto/src/process", "proto/src/client"].map(|folder| root().join(folder));
+    let apart = ["proto/src/process", "proto/src/client", "proto/src/tls"].map(|folder| root().join(folder));
     let mut files = Vec::new();
     rust_files(&root().join("proto/src"), &mut files);
     files.retain(|file| {
@@ -164,6 +165,8 @@ fn the_contract_does_no_io() {
     let io = ["tokio", "procfs", "tracing", "prometheus_client", "std::fs", "std::net", "std::env", "std::process"];
     let places = files.iter().map(|file| file.strip_prefix(root()).unwrap().to_str().unwrap());
     let found: Vec<_> = places.flat_map(|place| offences(place, &io)).collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+    let found = offences("proto/src/tls", &["std::fs", "std::env", "tokio::fs", "kube"]);
     assert!(found.is_empty(), "{}", found.join("\n"));
     let found = offences("proto/src/process", &["std::fs", "std::net", "std::env", "tokio::fs", "rustix", "kube"]);
     assert!(found.is_empty(), "{}", found.join("\n"));

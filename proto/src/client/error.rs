@@ -4,18 +4,29 @@ use std::path::PathBuf;
 
 use tonic::{Code, Status};
 
-use crate::{Failure, Reason, Trouble};
+use crate::{Failure, Reason, Trouble, tls::CertificatesError};
 
 /// Why a call failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The endpoint is none.
-    #[error("endpoint {endpoint:?} is not valid: {problem}; use unix:///path/to.sock or http://host:port")]
+    #[error(
+        "endpoint {endpoint:?} is not valid: {problem}; use unix:///path/to.sock, http://host:port or, with certificates, https://host:port"
+    )]
     Endpoint {
         /// As given.
         endpoint: String,
         /// What is wrong with it.
         problem: String,
+    },
+    /// The certificates can not be used. Those that are read later and can not be used are [`Unreachable`](Self::Unreachable): they may be
+    /// whole a moment later.
+    #[error("certificates for {endpoint}: {problem}")]
+    Certificates {
+        /// As given.
+        endpoint: String,
+        /// What is wrong with them.
+        problem: CertificatesError,
     },
     /// Nobody answers, the connection broke, or the server is ending. A change that was asked for may have been made.
     #[error("{endpoint} cannot be reached: {cause}; is weir-artifact-server running there? Try again when it is")]
@@ -87,7 +98,11 @@ impl Error {
             Self::Failure(failure) => {
                 matches!(failure.reason, Reason::CacheBusy | Reason::FileChanged | Reason::StorageFailed)
             }
-            Self::Endpoint { .. } | Self::Late { .. } | Self::Unexpected { .. } | Self::Directory { .. } => false,
+            Self::Endpoint { .. }
+            | Self::Certificates { .. }
+            | Self::Late { .. }
+            | Self::Unexpected { .. }
+            | Self::Directory { .. } => false,
         }
     }
 }

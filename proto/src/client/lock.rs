@@ -33,8 +33,33 @@ impl Client {
     /// # }
     /// ```
     pub async fn lock(&self, artifact: ArtifactRef) -> Result<LockGuard, Error> {
+        self.lock_as(artifact, false).await
+    }
+
+    /// The same also when files of another owner are there, which [`lock`](Self::lock) refuses with `OWNED_BY_ANOTHER`. It changes nobody's
+    /// files: calls that do say `take_over` themselves.
+    ///
+    /// ```no_run
+    /// # use weir_proto::{client::{Client, Error}, v1::{ArtifactRef, WriteHeader}};
+    /// # async fn replace(client: Client, artifact: ArtifactRef) -> Result<(), Error> {
+    /// let guard = client.lock_taking_over(artifact.clone()).await?;
+    /// let header = WriteHeader {
+    ///     artifact: Some(artifact),
+    ///     file: "a.yaml".into(),
+    ///     take_over: true,
+    ///     ..WriteHeader::default()
+    /// };
+    /// guard.client().write(header, "x: 1\n").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn lock_taking_over(&self, artifact: ArtifactRef) -> Result<LockGuard, Error> {
+        self.lock_as(artifact, true).await
+    }
+
+    async fn lock_as(&self, artifact: ArtifactRef, take_over: bool) -> Result<LockGuard, Error> {
         let caller = Caller { lock: String::new(), ..self.caller.clone() };
-        let request = LockRequest { caller: Some(caller), artifact: Some(artifact), take_over: false };
+        let request = LockRequest { caller: Some(caller), artifact: Some(artifact), take_over };
         // A lock whose stream broke before its answer is free again, so asking twice is safe.
         self.again(|| self.hold(request.clone())).await
     }

@@ -1,6 +1,6 @@
 //! A client for controllers that are written in Rust (feature `client`).
 //!
-//! [`Client::connect`] takes the endpoint; nothing is sent before the first call. [`Client::acting_as`] says in whose name calls are made.
+//! [`Client::connect`] takes the endpoint, and [`Client::connect_with`] one with mutual TLS; nothing is sent before the first call. [`Client::acting_as`] says in whose name calls are made.
 //! What is safe to send twice is sent again while the server is away: questions, reads, builds, and uploads whose digest is known.
 //! Everything that this client has no method for is at [`Client::storage`] and [`Client::builder`].
 //!
@@ -47,6 +47,7 @@ pub use watch::Notice;
 
 use crate::{
     Owner,
+    tls::Certificates,
     v1::{
         Caller, Settings, artifact_builder_client::ArtifactBuilderClient,
         artifact_storage_client::ArtifactStorageClient,
@@ -68,7 +69,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// Prepares the connection to `unix:///path` or `http://host:port`. Must run inside a tokio runtime.
+    /// Prepares the connection to `unix:///path` or `http://host:port`; for `https` see [`connect_with`](Self::connect_with). Must run inside
+    /// a tokio runtime.
     ///
     /// ```
     /// use weir_proto::client::Client;
@@ -76,13 +78,52 @@ impl Client {
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {
     /// assert!(Client::connect("unix:///run/weir/artifact.sock").is_ok());
     /// let error = Client::connect("/run/weir/artifact.sock").unwrap_err();
-    /// assert!(error.to_string().ends_with("use unix:///path/to.sock or http://host:port"));
+    /// assert!(error.to_string().contains("use unix:///path/to.sock, http://host:port or"));
     /// # }
     /// ```
     pub fn connect(endpoint: &str) -> Result<Self, Error> {
-        let channel = endpoint::channel(endpoint)?;
+        Ok(Self::of(endpoint, endpoint::channel(endpoint, None)?))
+    }
+
+    /// Prepares the connection to `https://host:port`, where both sides show a certificate. Files are read for each connection, so a renewed
+    /// certificate is shown from the next one on; files that can not be used are an error now, and later a reason to try again.
+    ///
+    /// ```
+    /// use weir_proto::{client::{Client, Error}, tls::Certificates};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let secret = std::path::Path::new("/run/secrets/weir");
+    /// let files = ["ca.crt", "tls.crt", "tls.key"].map(|file| secret.join(file));
+    /// let certificates = Certificates::files(&files[0], &files[1], &files[2]);
+    /// match Client::connect_with("https://artifacts.flux-system:9443", &certificates) {
+    ///     Ok(client) => println!("{} will be called", client.endpoint()),
+    ///     Err(Error::Certificates { problem, .. }) => {
+    ///         assert!(problem.to_string().starts_with("the CA bundle /run/secrets/weir/ca.crt: "), "{problem}");
+    ///     }
+    ///     Err(error) => panic!("{error}"),
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// [`Certificates::pem`] takes the bytes, for who has them elsewhere, and
+    /// [`with_server_name`](crate::tls::Certificates::with_server_name) another name than the host's, e.g. for a forwarded port:
+    ///
+    /// ```
+    /// # use weir_proto::{client::{Client, Error}, tls::Certificates};
+    /// # fn connect(ca: &str, certificate: &str, key: &str) -> Result<Client, Error> {
+    /// let certificates = Certificates::pem(ca, certificate, key).with_server_name("artifacts.flux-system");
+    /// Client::connect_with("https://127.0.0.1:9443", &certificates)
+    /// # }
+    /// ```
+    ///
+    /// [`Certificates::pem`]: crate::tls::Certificates::pem
+    pub fn connect_with(endpoint: &str, certificates: &Certificates) -> Result<Self, Error> {
+        Ok(Self::of(endpoint, endpoint::channel(endpoint, Some(certificates))?))
+    }
+
+    fn of(endpoint: &str, channel: Channel) -> Self {
         let (caller, settings) = (Caller::default(), None);
-        Ok(Self { endpoint: endpoint.into(), channel, caller, settings, timeout: TIMEOUT, retries: Retries::default() })
+        Self { endpoint: endpoint.into(), channel, caller, settings, timeout: TIMEOUT, retries: Retries::default() }
     }
 
     /// For calls in the name of an owner, without leader election. Headers and requests that name a caller of their own keep it.

@@ -92,8 +92,8 @@ impl Parts {
         let files = Files::new(Arc::clone(&store), Arc::clone(&metrics), http::Patience::new(threads)).filter();
         let address = config.storage_address.clone();
         let serving = Serving::new(Arc::clone(&store), config.serve, address, files, abort.clone());
-        let (serving, max_bytes) = (Arc::new(serving), config.artifact_max_bytes);
-        let server = Server { serving, defaults: config.into(), max_bytes, guard, metrics, stop, store };
+        let (serving, max_bytes, silence) = (Arc::new(serving), config.artifact_max_bytes, config.upload_silence);
+        let server = Server { serving, defaults: config.into(), max_bytes, silence, guard, metrics, stop, store };
         let settings = build::Settings { width: threads.workers, max_bytes: config.artifact_max_bytes };
         let builder = Arc::new(Builder::new(Arc::clone(&server.store), sources, settings));
         Ok(Self { server: Arc::new(server), builder, abort, _watch: watch })

@@ -1,6 +1,9 @@
 //! The flags as typed. The first six are those of Flux's artifact SDK, with its environment variables and defaults.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::{Args, Parser, ValueEnum};
 use sha2::{Digest, Sha256};
@@ -75,6 +78,9 @@ pub(super) struct Grpc {
     /// Who may do what, YAML or JSON, read again when it changes; without it, whoever connects may do everything
     #[arg(long, env = "GRPC_POLICY", default_value = "", value_name = "FILE")]
     pub(super) grpc_policy: String,
+    /// How long an upload may bring nothing; then it is ended, and leaves nothing
+    #[arg(long, default_value = "1m0s", value_name = "DURATION", allow_hyphen_values = true)]
+    pub(super) grpc_upload_silence: GoDuration,
 }
 
 #[derive(Debug, Args)]
@@ -136,9 +142,15 @@ impl ValueEnum for ServeMode {
 }
 
 impl Grpc {
+    /// How long an upload may bring nothing.
+    pub(super) fn silence(&self) -> Result<Duration, FlagError> {
+        let silence = self.grpc_upload_silence.to_std().filter(|silence| !silence.is_zero());
+        silence.ok_or("must be more than 0").map_err(at("grpc-upload-silence"))
+    }
+
     /// Checks that the flags fit each other: whatever has no effect would be a hole that nobody sees.
     pub(super) fn checked(self) -> Result<(GrpcAddress, Option<PathBuf>), FlagError> {
-        let Self { grpc_addr, insecure_grpc, grpc_tls_cert, grpc_tls_key, grpc_client_ca, grpc_policy } = self;
+        let Self { grpc_addr, insecure_grpc, grpc_tls_cert, grpc_tls_key, grpc_client_ca, grpc_policy, .. } = self;
         let named = [&grpc_tls_cert, &grpc_tls_key, &grpc_client_ca].map(|file| !file.is_empty());
         let files = TlsFiles {
             certificate: grpc_tls_cert.into(),

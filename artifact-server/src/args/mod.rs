@@ -48,6 +48,8 @@ pub struct Config {
     pub grpc: GrpcAddress,
     /// Who may do what; `None`: whoever connects may do everything.
     pub grpc_policy: Option<PathBuf>,
+    /// How long an upload may bring nothing, more than 0.
+    pub upload_silence: Duration,
     /// Most bytes of one artifact: of its files together before they are compressed, or of a file that is written as it is.
     pub artifact_max_bytes: u64,
     /// When the artifact port is open.
@@ -129,6 +131,7 @@ impl Config {
         if advertised.contains(char::is_whitespace) {
             return Err(at("storage-adv-addr")("must not contain spaces"));
         }
+        let upload_silence = grpc.silence()?;
         let (grpc, grpc_policy) = grpc.checked()?;
         let ttl = storage_retention.artifact_retention_ttl.to_std();
         Ok(Self {
@@ -139,6 +142,7 @@ impl Config {
             algorithm: storage_retention.artifact_digest_algo.parse().map_err(at("artifact-digest-algo"))?,
             grpc,
             grpc_policy,
+            upload_silence,
             serve,
             sources: sources.checked(&storage_path, &surroundings.temporary)?,
             metrics: optional_address(&admin.metrics_addr).map_err(at("metrics-addr"))?,

@@ -21,6 +21,7 @@ fn defaults_are_those_of_flux() {
     assert_eq!(config.retention_ttl, Duration::from_secs(60));
     assert_eq!((config.retention_records, config.algorithm), (2, Algorithm::Sha256));
     assert_eq!(config.grpc, GrpcAddress::Unix("/run/weir/s/artifact.sock".into()));
+    assert_eq!(config.upload_silence, Duration::from_secs(60));
     assert_eq!(config.serve, ServeMode::WhenLed);
     assert_eq!(config.metrics.unwrap().to_string(), ":8081");
     assert_eq!(config.health.unwrap().to_string(), ":9441");
@@ -45,6 +46,7 @@ fn values_are_typed() {
     let flags = [
         "--artifact-retention-ttl=750ms",
         "--artifact-digest-algo=blake3",
+        "--grpc-upload-silence=1.5s",
         "--source-cache-size=1.5Gi",
         "--grpc-addr=http://10.0.0.1:1",
         "--insecure-grpc",
@@ -55,7 +57,7 @@ fn values_are_typed() {
     ];
     let config = config(&flags).unwrap();
     assert_eq!(config.retention_ttl, Duration::from_millis(750));
-    assert_eq!(config.algorithm, Algorithm::Blake3);
+    assert_eq!((config.algorithm, config.upload_silence), (Algorithm::Blake3, Duration::from_millis(1500)));
     assert_eq!(config.sources.cache_bytes, 3 << 29);
     assert!(matches!(config.grpc, GrpcAddress::Tcp(_)));
     assert_eq!((config.metrics, config.health), (None, None));
@@ -69,6 +71,8 @@ fn bad_flags_get_one_line_that_says_what_to_do() {
         ("--nonsense", &["unexpected argument '--nonsense'", "--help"]),
         ("--artifact-retention-ttl=1d", &["--artifact-retention-ttl", "unknown unit"]),
         ("--artifact-retention-ttl=-1s", &["--artifact-retention-ttl", "must not be negative"]),
+        ("--grpc-upload-silence=0s", &["--grpc-upload-silence", "must be more than 0"]),
+        ("--grpc-upload-silence=-1s", &["--grpc-upload-silence", "must be more than 0"]),
         ("--artifact-retention-records=-1", &["--artifact-retention-records", "is not in 0.."]),
         ("--artifact-digest-algo=md5", &["--artifact-digest-algo", "unsupported digest algorithm: md5"]),
         ("--storage-addr=9090", &["--storage-addr", "host:port"]),

@@ -32,6 +32,8 @@ pub struct Server {
     pub defaults: Defaults,
     /// Most bytes of a file that is written, and of the files of an archive together.
     pub max_bytes: u64,
+    /// How long an upload may bring nothing.
+    pub silence: Duration,
     /// Who may do what.
     pub guard: Arc<Guard>,
     /// Figures.

@@ -41,7 +41,8 @@ fn server() -> Arc<Server> {
         retention_records: 0,
     };
     let (serving, metrics, stop) = (Arc::new(serving), Metrics::new(Vec::new), CancellationToken::new());
-    Arc::new(Server { store, serving, defaults, max_bytes: 1 << 20, guard: Arc::new(Guard::default()), metrics, stop })
+    let (guard, silence) = (Arc::new(Guard::default()), std::time::Duration::from_secs(60));
+    Arc::new(Server { store, serving, defaults, max_bytes: 1 << 20, silence, guard, metrics, stop })
 }
 
 fn service(server: &Arc<Server>, folder: &std::path::Path) -> StorageService {

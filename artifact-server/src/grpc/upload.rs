@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
@@ -20,9 +21,6 @@ use crate::{
     storage::{Caller, Incoming, Put, Stored, Upload},
     tree::ignore::{Builtin, RulesError},
 };
-
-/// How long a stream may bring nothing.
-const SILENCE: Duration = Duration::from_secs(60);
 
 /// One message of an upload.
 trait Message {
@@ -58,24 +56,38 @@ impl Message for v1::ArchiveRequest {
     }
 }
 
-async fn next<M>(messages: &mut Streaming<M>) -> Result<Option<M>, Status> {
-    let silent = |_| Status::deadline_exceeded(format!("nothing came for {} s", SILENCE.as_secs()));
-    timeout(SILENCE, messages.message()).await.map_err(silent)?
+/// The messages of an upload, as long as they come.
+struct Messages<S> {
+    stream: S,
+    /// How long it may bring nothing.
+    silence: Duration,
 }
 
-async fn header<M: Message>(messages: &mut Streaming<M>) -> Result<M::Header, Status> {
-    match next(messages).await?.and_then(Message::part) {
-        Some(Part::Header(header)) => Ok(*header),
-        _ => Err(convert::invalid("header", "the first message must be the header").into()),
+impl<M: Message, S: Stream<Item = Result<M, Status>> + Unpin> Messages<S> {
+    async fn next(&mut self) -> Result<Option<M>, Status> {
+        let silent = |_| {
+            Status::deadline_exceeded(format!(
+                "nothing came for {:?}, and nothing is stored: send it again, or raise --grpc-upload-silence",
+                self.silence
+            ))
+        };
+        timeout(self.silence, self.stream.next()).await.map_err(silent)?.transpose()
     }
-}
 
-/// The next bytes; `None` at the end.
-async fn chunk<M: Message>(messages: &mut Streaming<M>) -> Result<Option<Bytes>, Status> {
-    match next(messages).await?.map(Message::part) {
-        None => Ok(None),
-        Some(Some(Part::Chunk(chunk))) => Ok(Some(chunk)),
-        Some(_) => Err(convert::invalid("chunk", "every message after the header must be a chunk").into()),
+    async fn header(&mut self) -> Result<M::Header, Status> {
+        match self.next().await?.and_then(Message::part) {
+            Some(Part::Header(header)) => Ok(*header),
+            _ => Err(convert::invalid("header", "the first message must be the header").into()),
+        }
+    }
+
+    /// The next bytes; `None` at the end.
+    async fn chunk(&mut self) -> Result<Option<Bytes>, Status> {
+        match self.next().await?.map(Message::part) {
+            None => Ok(None),
+            Some(Some(Part::Chunk(chunk))) => Ok(Some(chunk)),
+            Some(_) => Err(convert::invalid("chunk", "every message after the header must be a chunk").into()),
+        }
     }
 }
 
@@ -83,16 +95,17 @@ async fn chunk<M: Message>(messages: &mut Streaming<M>) -> Result<Option<Bytes>,
 pub(super) async fn write(
     server: &Server,
     access: &Access,
-    mut messages: Streaming<v1::WriteRequest>,
+    stream: Streaming<v1::WriteRequest>,
 ) -> Result<v1::WriteResponse, Status> {
-    let mut header = header(&mut messages).await?;
+    let mut messages = Messages { stream, silence: server.silence };
+    let mut header = messages.header().await?;
     let token = call::token(header.caller.as_ref());
     let caller = convert::caller(header.caller.take())?;
     let (upload, settings) = write_order(header, caller.clone(), &server.defaults)?;
     server.admit_caller(access, caller, &[(&upload.put.dir).into()]).await?;
     let dir = upload.put.dir.clone();
     let mut incoming = begin(server, upload).await?;
-    while let Some(chunk) = chunk(&mut messages).await? {
+    while let Some(chunk) = messages.chunk().await? {
         server.metrics.uploaded(chunk.len() as u64);
         let most = server.max_bytes;
         if incoming.size().saturating_add(chunk.len() as u64) > most {
@@ -123,9 +136,10 @@ pub(super) async fn archive(
     server: &Server,
     access: &Access,
     builder: &Arc<Builder>,
-    mut messages: Streaming<v1::ArchiveRequest>,
+    stream: Streaming<v1::ArchiveRequest>,
 ) -> Result<v1::ArchiveResponse, Status> {
-    let mut header = header(&mut messages).await?;
+    let mut messages = Messages { stream, silence: server.silence };
+    let mut header = messages.header().await?;
     let token = call::token(header.caller.as_ref());
     let caller = convert::caller(header.caller.take())?;
     let ArchiveOrder { upload, settings, ignore, expected } = archive_order(header, caller.clone(), &server.defaults)?;
@@ -136,7 +150,7 @@ pub(super) async fn archive(
     let receiver = Arc::clone(builder);
     let mut receiving = blocking(move || receiver.receive()).await?;
     let mut hasher = expected.as_ref().map(|expected| Hasher::new(expected.algorithm()));
-    while let Some(chunk) = chunk(&mut messages).await? {
+    while let Some(chunk) = messages.chunk().await? {
         server.metrics.uploaded(chunk.len() as u64);
         let append = move || {
             if let Some(hasher) = &mut hasher {
@@ -288,6 +302,26 @@ mod tests {
 
     fn web() -> Option<v1::ArtifactRef> {
         Some(v1::ArtifactRef { kind: "ExternalArtifact".into(), namespace: "apps".into(), name: "web".into() })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_is_given_up_when_it_is_silent_for_too_long_and_not_when_it_is_slow() {
+        let chunk = || v1::WriteRequest { message: Some(v1::write_request::Message::Chunk(vec![7])) };
+        let start = tokio::time::Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        // Each 59 seconds after the one before, and nothing after the third.
+        let stream = futures::stream::iter(1..=3).then(|number| async move {
+            tokio::time::sleep_until(at(59 * number)).await;
+            Ok(chunk())
+        });
+        let stream = Box::pin(stream.chain(futures::stream::pending()));
+        let mut messages = Messages { stream, silence: Duration::from_secs(60) };
+        for number in 1..=3 {
+            assert_eq!(messages.chunk().await.unwrap().as_deref(), Some(&[7][..]), "{number}");
+        }
+        let status = messages.chunk().await.unwrap_err();
+        assert_eq!((status.code(), start.elapsed().as_secs()), (tonic::Code::DeadlineExceeded, 3 * 59 + 60));
+        assert!(status.message().starts_with("nothing came for 60s, and nothing is stored"), "{status:?}");
     }
 
     #[test]

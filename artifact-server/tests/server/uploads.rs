@@ -11,8 +11,9 @@ use weir_artifact_server::hash::Hasher;
 use weir_proto::{
     Algorithm, Failure, Reason,
     v1::{
-        ArtifactRef, Caller, ReadRequest, ReadStart, RemoveRequest, StatRequest, WriteHeader, WriteRequest,
-        WriteResponse, artifact_storage_client::ArtifactStorageClient, read_response, write_request::Message,
+        ArchiveHeader, ArchiveRequest, ArtifactRef, Caller, ReadRequest, ReadStart, RemoveRequest, StatRequest,
+        WriteHeader, WriteRequest, WriteResponse, archive_request, artifact_storage_client::ArtifactStorageClient,
+        read_response, write_request::Message,
     },
 };
 
@@ -244,6 +245,34 @@ async fn an_upload_that_ends_early_leaves_nothing() {
 
     // Nobody is kept out by any of them.
     write(&server, header("a"), b"whole").await.unwrap();
+}
+
+/// A client that hangs with its connection open, or whose machine is gone, must not keep a file forever.
+#[tokio::test]
+async fn an_upload_that_falls_silent_is_ended_and_leaves_nothing() {
+    let place = Place::new();
+    let server = place.start(&["--grpc-upload-silence=300ms"]).await;
+    let silent = |status: Status| {
+        assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+        let said = "nothing came for 300ms, and nothing is stored: send it again, or raise --grpc-upload-silence";
+        assert_eq!(status.message(), said);
+    };
+    let (_sender, call) = begun(&server, header("a"));
+    eventually("it is on its way", || temporary(&place) == 1).await;
+    silent(tokio::time::timeout(DEADLINE, call).await.expect("it is ended").unwrap().unwrap_err());
+    let header = ArchiveHeader { caller: caller(), artifact: reference("web"), ..ArchiveHeader::default() };
+    let parts = [archive_request::Message::Header(header), archive_request::Message::Chunk(vec![0; 512])];
+    let parts = parts.map(|message| ArchiveRequest { message: Some(message) });
+    let mut storage = server.storage();
+    let archive = storage.archive(stream::iter(parts).chain(stream::pending()));
+    silent(tokio::time::timeout(DEADLINE, archive).await.expect("it is ended").unwrap_err());
+    // Nor one that never says what it is.
+    let mut storage = server.storage();
+    let nothing = storage.write(stream::pending());
+    silent(tokio::time::timeout(DEADLINE, nothing).await.expect("it is ended").unwrap_err());
+    eventually("nothing is left", || place.files().is_empty()).await;
+    assert_eq!(server.figure("weir_grpc_uploads_total{call=\"write\",outcome=\"failed\"}").await, 2.0);
+    write(&server, self::header("a"), b"whole").await.unwrap();
 }
 
 #[tokio::test]

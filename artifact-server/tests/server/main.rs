@@ -21,6 +21,8 @@ mod errors;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod load;
+#[cfg(test)]
 mod locks;
 #[cfg(test)]
 mod mtls;

@@ -8,13 +8,17 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use tokio::process::Command;
 use warp::Filter;
+use weir_e2e::port;
 use weir_e2e::scene::Scene;
 use weir_e2e::tools::Part;
 use weir_e2e::weir::ArtifactServer;
 
+use crate::certificates::{Authority, of_server, words};
+
 /// What the document names, and the test has elsewhere.
 const SOCKET: &str = "/run/weir/s/artifact.sock";
 const SOURCES: &str = "http://127.0.0.1:8000/";
+const SECURED: &str = "127.0.0.1:9443";
 const ADVERTISED: &str = "--storage-adv-addr=source-watcher.flux-system.svc.cluster.local.";
 
 /// Ends the output of a command.
@@ -39,7 +43,9 @@ pub(crate) async fn documented_commands_answer_as_shown(scene: Scene) -> Result<
     ensure!(commands.len() > 10, "only {} commands found", commands.len());
     let server = ArtifactServer::start(&scene.stage.run, "grpcurl", &[ADVERTISED]).await?;
     let folder = scene.stage.run.folder("grpcurl")?;
-    let seen = run(&scene, &server, &folder, &commands).await?;
+    let (_secured, address) = secured(&scene, &folder.join("tls")).await?;
+    let places = [(SOCKET, server.endpoint().replace("unix://", "")), (SECURED, address)];
+    let seen = run(&scene, &places, &folder, &commands).await?;
     if std::env::var_os("WEIR_REGENERATE").is_some() {
         return Ok(std::fs::write(&path, write(&document, &seen))?);
     }
@@ -50,15 +56,31 @@ pub(crate) async fn documented_commands_answer_as_shown(scene: Scene) -> Result<
     Ok(())
 }
 
+/// A server behind mutual TLS, whose policy allows one namespace, and where it is. The folder gets what a client needs.
+async fn secured(scene: &Scene, folder: &Path) -> Result<(ArtifactServer, String)> {
+    std::fs::create_dir(folder)?;
+    let authority = Authority::new("grpcurl", folder)?;
+    authority.issue(folder, "server", "127.0.0.1")?;
+    authority.issue(folder, "tls", "by-hand.test")?;
+    let policy = "rules:\n  - {identities: [{dns: by-hand.test}], kinds: ['*'], namespaces: [apps]}\n";
+    std::fs::write(folder.join("policy.yaml"), policy)?;
+    let port = port::free()?.port();
+    let flags = of_server(folder, port);
+    let server = ArtifactServer::start(&scene.stage.run, "grpcurl-tls", &words(&flags)).await?;
+    Ok((server, format!("127.0.0.1:{port}")))
+}
+
 /// Runs the commands one after the other in one shell; the output of each.
-async fn run(scene: &Scene, server: &ArtifactServer, folder: &Path, commands: &[&Shown]) -> Result<Vec<String>> {
+async fn run(scene: &Scene, places: &[(&str, String)], folder: &Path, commands: &[&Shown]) -> Result<Vec<String>> {
     let sources = serve(folder.to_owned()).await?;
     let mut script = String::from("exec 2>&1\n");
     for Shown { command, .. } in commands {
         writeln!(script, "{command}\necho '{MARK}'")?;
     }
-    let script =
-        script.replace(SOCKET, server.socket().to_str().context("a socket in UTF-8")?).replace(SOURCES, &sources);
+    script = script.replace(SOURCES, &sources);
+    for (shown, real) in places {
+        script = script.replace(shown, real);
+    }
     let grpcurl = scene.stage.tools.program(Part::Grpcurl)?;
     let tools = grpcurl.parent().context("grpcurl lies in a folder")?;
     let path = format!("{}:{}", tools.display(), std::env::var("PATH")?);

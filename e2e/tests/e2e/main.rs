@@ -3,6 +3,7 @@
 //! `cargo test -p weir-e2e --test e2e -- NAME` runs the tests whose name contains NAME.
 
 mod admission;
+mod certificates;
 mod conformance;
 mod contents;
 mod controller_crash;
@@ -37,6 +38,7 @@ mod shards;
 mod split;
 mod strays;
 mod takeover;
+mod two_tenants;
 mod volume;
 mod writes;
 
@@ -195,6 +197,7 @@ fn add_all(suite: &mut Suite) {
         },
         split::{works_over_mutual_tls},
         strays::{are_removed_after_a_kill_between_the_two_deletions},
+        two_tenants::{share_one_server_and_nothing_else},
         writes::{
             a_new_generator_costs_three,
             only_what_changes_is_written,

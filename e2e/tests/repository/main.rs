@@ -2,8 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that stops is a test that fails")]
 
-mod examples;
 mod conformance;
+mod cookbook;
+mod examples;
 mod features;
 mod flags;
 mod layering;

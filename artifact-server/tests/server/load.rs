@@ -3,6 +3,7 @@
 //! The figures of a run are printed: `cargo test -p weir-artifact-server --test server -- load:: --nocapture`.
 
 use std::{
+    collections::BTreeMap,
     io::Read,
     net::SocketAddr,
     sync::{
@@ -18,6 +19,7 @@ use futures::{
 };
 use tokio::{
     sync::{mpsc, watch},
+    task::JoinSet,
     time::Instant,
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -228,11 +230,20 @@ fn content(mut entry: tar::Entry<'_, impl Read>) -> (String, String) {
     (entry.path().unwrap().display().to_string(), digest(Algorithm::Sha256, &bytes))
 }
 
-/// All of them; what each gives, in order.
+/// All of them; what each gives, in order. The first that fails ends it: others may wait for it.
 async fn together<T: Send + 'static>(tasks: impl Iterator<Item = impl Future<Output = T> + Send + 'static>) -> Vec<T> {
-    let tasks: Vec<_> = tasks.map(tokio::spawn).collect();
-    let all = future::try_join_all(tasks);
-    tokio::time::timeout(LONG, all).await.expect("nobody is kept waiting").unwrap()
+    let mut running = JoinSet::new();
+    for (number, task) in tasks.enumerate() {
+        running.spawn(async move { (number, task.await) });
+    }
+    let all = async {
+        let mut results = BTreeMap::new();
+        while let Some(result) = running.join_next().await {
+            results.extend([result.unwrap()]);
+        }
+        results.into_values().collect()
+    };
+    tokio::time::timeout(LONG, all).await.expect("nobody is kept waiting")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

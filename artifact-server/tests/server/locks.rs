@@ -16,7 +16,7 @@ use crate::{
     builds::{artifact, build, header as build_header},
     process::{DEADLINE, Place, Server, caller},
     sources::Sources,
-    uploads::{header, other, reference, refusal, write},
+    uploads::{eventually, header, other, reference, refusal, write},
 };
 
 /// An open stream.
@@ -76,7 +76,8 @@ async fn only_the_holder_changes_a_locked_artifact() {
     let held = lock(&server, "web").await;
     assert_eq!(server.figure("weir_storage_locks").await, 1.0);
     assert!(is_late(write_within(&server, caller(), 300).await), "others wait until their deadline");
-    assert_eq!(place.files(), [""; 0]);
+    // The caller's deadline may be over a moment before the server has cleaned up.
+    eventually("nothing is left", || place.files().is_empty()).await;
     write(&server, WriteHeader { caller: with(&held), ..header("a") }, b"1").await.unwrap();
     let elsewhere = WriteHeader { artifact: reference("db"), ..header("a") };
     write(&server, elsewhere, b"1").await.unwrap();

@@ -45,6 +45,15 @@ fn refused<T: std::fmt::Debug>(result: Result<T, Error>) -> Reason {
 }
 
 #[tokio::test]
+async fn a_message_that_is_too_large_does_not_look_like_a_server_that_is_away() {
+    let place = Place::new();
+    let _server = place.start(&[]).await;
+    let error = client(&place).stat(&"x".repeat(5 << 20)).await.unwrap_err();
+    assert!(matches!(&error, Error::Unexpected { code: tonic::Code::OutOfRange, .. }), "{error:?}");
+    assert!(!error.is_transient() && error.to_string().contains("4194304 bytes"), "{error}");
+}
+
+#[tokio::test]
 async fn bytes_are_written_read_and_verified() {
     let place = Place::new();
     let _server = place.start(&[]).await;

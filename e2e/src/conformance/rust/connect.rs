@@ -9,6 +9,7 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -27,7 +28,13 @@ pub(super) fn channel(peer: &Peer) -> Result<Channel> {
             let (host, port) = (url.host().unwrap_or_default().to_owned(), url.port_u16().unwrap_or(443));
             let stream = TcpStream::connect((host.as_str(), port)).await?;
             let name = ServerName::try_from(host).map_err(io::Error::other)?;
-            io::Result::Ok(TokioIo::new(connector.connect(name, stream).await?))
+            let mut stream = BufReader::new(connector.connect(name, stream).await?);
+            // Under TLS 1.3 a client is done before the server has seen its certificate. The server speaks first in HTTP/2: until then nobody
+            // knows whether there is a connection.
+            match stream.fill_buf().await?.len() {
+                0 => Err(io::ErrorKind::ConnectionReset.into()),
+                _ => io::Result::Ok(TokioIo::new(stream)),
+            }
         }
     });
     Ok(endpoint.connect_with_connector_lazy(connect))

@@ -18,26 +18,26 @@ use weir_e2e::tools::{Part, Python};
 const METHODS: [&str; 7] = ["build", "info", "lock", "read", "stat", "verify", "write"];
 
 pub(crate) async fn over_a_unix_socket(scene: Scene) -> Result<()> {
-    let (stand, programs) = start(&scene, Transport::Unix, &["rust", "client", "go", "python"]).await?;
-    let began = Instant::now();
-    let by_client = async {
-        let (outcomes, used) = rust::run(stand.setup("client")?.0, Way::Client).await?;
-        let used: Vec<_> = used.into_iter().collect();
-        ensure!(used == METHODS, "of the client, the cases need only {used:?}");
-        Ok(outcomes)
-    };
-    let (stubs, client, [go, python]) = tokio::join!(by_stubs(&stand), by_client, programs.run(&stand));
-    let found = [("rust", stubs), ("the Rust client", client), ("go", go), ("python", python)];
-    judge(Transport::Unix, began, found)?;
-    stand.stop().await
+    run(&scene, Transport::Unix).await
 }
 
 pub(crate) async fn over_mutual_tls(scene: Scene) -> Result<()> {
-    let (stand, programs) = start(&scene, Transport::Mtls, &["rust", "go", "python"]).await?;
+    run(&scene, Transport::Mtls).await
+}
+
+async fn run(scene: &Scene, transport: Transport) -> Result<()> {
+    let (stand, programs) = start(scene, transport, &["rust", "client", "go", "python"]).await?;
     let began = Instant::now();
-    let (stubs, [go, python]) = tokio::join!(by_stubs(&stand), programs.run(&stand));
-    judge(Transport::Mtls, began, [("rust", stubs), ("go", go), ("python", python)])?;
+    let (stubs, client, [go, python]) = tokio::join!(by_stubs(&stand), by_client(&stand), programs.run(&stand));
+    judge(transport, began, [("rust", stubs), ("the Rust client", client), ("go", go), ("python", python)])?;
     stand.stop().await
+}
+
+async fn by_client(stand: &Stand) -> Result<Vec<Outcome>> {
+    let (outcomes, used) = rust::run(stand.setup("client")?.0, Way::Client).await?;
+    let used: Vec<_> = used.into_iter().collect();
+    ensure!(used == METHODS, "of the client, the cases need only {used:?}");
+    Ok(outcomes)
 }
 
 async fn by_stubs(stand: &Stand) -> Result<Vec<Outcome>> {

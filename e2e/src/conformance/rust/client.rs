@@ -5,23 +5,25 @@ use prost::Message;
 use tokio::sync::oneshot;
 use tonic::Status;
 use weir_proto::client::{Client, Error, Retries};
+use weir_proto::tls::Certificates;
 use weir_proto::v1::{self, build_request, build_response, read_response, write_request};
 
 use super::stubs::Answers;
 use crate::conformance::case::Step;
+use crate::conformance::setup::Peer;
 
 /// The method that was called, and what it answered.
 type Called = (&'static str, Result<Answers, Status>);
 
 /// Makes a call, if the client has a method for it. `end` is when the client's side of a stream that is held ends.
 pub(super) async fn call(
-    endpoint: &str,
+    peer: &Peer,
     name: &str,
     step: &Step,
     messages: &[(usize, Vec<u8>)],
     end: oneshot::Receiver<()>,
 ) -> Result<Called, oneshot::Receiver<()>> {
-    let Ok(client) = Client::connect(endpoint) else { return Err(end) };
+    let Some(client) = connect(peer) else { return Err(end) };
     // An error is an answer here, also one that may go away.
     let client = client.with_retries(Retries { times: 0, ..Retries::default() });
     let [(1, first), rest @ ..] = messages else { return Err(end) };
@@ -52,6 +54,13 @@ pub(super) async fn call(
         },
         _ => Err(end),
     }
+}
+
+/// A client without a certificate is none of those that this library makes.
+fn connect(peer: &Peer) -> Option<Client> {
+    let Some(authority) = &peer.authority else { return Client::connect(&peer.endpoint).ok() };
+    let certificates = Certificates::files(authority, peer.certificate.as_ref()?, peer.key.as_ref()?);
+    Client::connect_with(&peer.endpoint, &certificates).ok()
 }
 
 fn decode<T: Message + Default>(bytes: &[u8]) -> T {

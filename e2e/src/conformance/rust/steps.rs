@@ -102,7 +102,7 @@ impl Run {
         // Dropped at once, the client's side ends behind the messages.
         let side = (step.hold || step.open.is_some()).then_some(side);
         if self.way == Way::Client {
-            match client::call(&self.setup.peers[peer].endpoint, name, step, &messages, end).await {
+            match client::call(&self.setup.peers[peer], name, step, &messages, end).await {
                 Ok((used, answers)) => {
                     self.used.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(used);
                     return answers.map(|answers| Open { answers: json(answers, output), _side: side });

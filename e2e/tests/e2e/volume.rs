@@ -80,10 +80,15 @@ async fn seen_not_ready(recording: JoinHandle<Result<()>>) -> Result<()> {
     seen.context("not every ExternalArtifact stopped being Ready while its bytes were gone")??
 }
 
-/// Removes everything below a folder.
+/// Removes everything below a folder, all in one moment: what a run that is under way has not lost yet it would make anew before anybody
+/// sees it missing.
+#[expect(clippy::disallowed_methods, reason = "nothing that is moved away here is to last")]
 fn empty(folder: &Path) -> Result<()> {
+    let away = tempfile::tempdir()?;
     for entry in folder.read_dir()? {
-        let path = entry?.path();
+        let entry = entry?;
+        let path = away.path().join(entry.file_name());
+        std::fs::rename(entry.path(), &path)?;
         if path.is_dir() { std::fs::remove_dir_all(&path)? } else { std::fs::remove_file(&path)? }
     }
     Ok(())

@@ -34,6 +34,9 @@ use source::SourceServer;
 /// A phase that takes longer than this is broken, not slow.
 const DEADLINE: Duration = Duration::from_secs(600);
 
+/// Kubernetes events are written some time later, one after the other. When none came for this long, all are there.
+const QUIET: Duration = Duration::from_millis(500);
+
 /// The phase that a commit causes every day.
 const SOME_CHANGED: &str = "some changed";
 
@@ -216,6 +219,7 @@ impl Bench {
     }
 
     async fn phase(&mut self, phase: &'static str) -> Result<Row> {
+        timeout(DEADLINE, self.settled()).await.context("events are written without an end")??;
         self.commits += 1;
         let snapshot = self.monorepo.pack()?;
         let url = self.source.offer(&snapshot);
@@ -241,6 +245,19 @@ impl Bench {
             downloads: self.source.downloads() - downloads,
             writes: cost::since(&writes, &self.writes().await?),
         })
+    }
+
+    /// Waits until the events of what was before are written, so that a phase is charged with its own only.
+    async fn settled(&self) -> Result<()> {
+        let mut before = self.writes().await?;
+        loop {
+            tokio::time::sleep(QUIET).await;
+            let now = self.writes().await?;
+            if now == before {
+                return Ok(());
+            }
+            before = now;
+        }
     }
 
     fn pids(&self) -> Result<[u32; 2]> {

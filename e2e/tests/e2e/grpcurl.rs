@@ -1,17 +1,22 @@
-//! Every command in docs/grpc.md does on a real server what the document shows.
+//! Every command in docs/grpc.md and docs/build-your-controller.md does on a real server what the document shows.
 //!
-//! With `WEIR_REGENERATE=1` the test writes what it saw into the document instead.
+//! With `WEIR_REGENERATE=1` the tests write what they saw into the documents instead.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use kube::api::DynamicObject;
+use serde_json::json;
 use tokio::process::Command;
 use warp::Filter;
+use weir_e2e::manifest;
 use weir_e2e::port;
+use weir_e2e::resources::Kind;
 use weir_e2e::scene::Scene;
 use weir_e2e::tools::Part;
 use weir_e2e::weir::ArtifactServer;
+use weir_proto::v1::{ArchiveHeader, ArtifactRef};
 
 use crate::certificates::{Authority, of_server, words};
 
@@ -19,7 +24,12 @@ use crate::certificates::{Authority, of_server, words};
 const SOCKET: &str = "/run/weir/s/artifact.sock";
 const SOURCES: &str = "http://127.0.0.1:8000/";
 const SECURED: &str = "127.0.0.1:9443";
+const STORAGE: &str = "/data";
+const SERVED: &str = "127.0.0.1:9090";
 const ADVERTISED: &str = "--storage-adv-addr=source-watcher.flux-system.svc.cluster.local.";
+
+/// The page about controllers of one's own.
+const STEPS: &str = "build-your-controller.md";
 
 /// Ends the output of a command.
 const MARK: &str = "--- end of the output of command";
@@ -37,15 +47,72 @@ enum Block {
 }
 
 pub(crate) async fn documented_commands_answer_as_shown(scene: Scene) -> Result<()> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/grpc.md");
-    let document = read(&std::fs::read_to_string(&path)?);
-    let commands: Vec<&Shown> = document.iter().flat_map(Block::commands).collect();
-    ensure!(commands.len() > 10, "only {} commands found", commands.len());
     let server = ArtifactServer::start(&scene.stage.run, "grpcurl", &[ADVERTISED]).await?;
     let folder = scene.stage.run.folder("grpcurl")?;
     let (_secured, address) = secured(&scene, &folder.join("tls")).await?;
     let places = [(SOCKET, server.endpoint().replace("unix://", "")), (SECURED, address)];
-    let seen = run(&scene, &places, &folder, &commands).await?;
+    compare(&scene, "grpc.md", &places, &folder).await
+}
+
+/// The way to a controller of one's own: its commands by hand, and the objects that it shows as consumers take them.
+pub(crate) async fn the_steps_to_a_controller_lead_to_a_consumer(scene: Scene) -> Result<()> {
+    let server = ArtifactServer::start(&scene.stage.run, "steps", &[]).await?;
+    let folder = scene.stage.run.folder("steps")?;
+    let places = [
+        (SOCKET, server.endpoint().replace("unix://", "")),
+        (STORAGE, server.storage().display().to_string()),
+        (SERVED, server.address().to_string()),
+    ];
+    compare(&scene, STEPS, &places, &folder).await?;
+
+    // The commands end with the removal of what they stored. What they sent is sent again, for this test's namespace.
+    let client = weir_proto::client::Client::connect(&server.endpoint())?;
+    let client = client.acting_as(&weir_proto::Owner::new("my-controller", "5f9c1c4e-0b0e-4b7e-9d3c-2f1a6c0d8e11")?);
+    let artifact =
+        ArtifactRef { kind: "ExternalArtifact".into(), namespace: scene.namespace.clone(), name: "my-app".into() };
+    let header = ArchiveHeader { artifact: Some(artifact), ..ArchiveHeader::default() };
+    let stored = client.archive_dir(header, folder.join("site")).await?.artifact.context("no artifact")?;
+    let filled = [
+        ("PATH", stored.path),
+        ("URL", stored.url),
+        ("REVISION", stored.revision),
+        ("DIGEST", stored.digest),
+        ("SIZE", stored.size.to_string()),
+    ];
+    let objects = objects(&scene.namespace, &filled)?;
+    ensure!(objects.len() == 3, "an ExternalArtifact and two consumers: {objects:?}");
+    manifest::apply_all(&scene.client(), &scene.namespace, &objects).await?;
+    let status = json!({"status": objects[0].data["status"]});
+    scene.patch_status(Kind::ExternalArtifact, "my-app", status).await?;
+    scene.config_map("greeting", "text", "hello").await
+}
+
+/// The objects that the page shows for the namespace `apps`, with what the server answered in their places.
+fn objects(namespace: &str, filled: &[(&str, String)]) -> Result<Vec<DynamicObject>> {
+    let text = std::fs::read_to_string(page(STEPS))?;
+    let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let mut yaml = blocks.collect::<Vec<_>>().join("---\n").replace(": apps\n", &format!(": {namespace}\n"));
+    for (shown, real) in filled {
+        ensure!(yaml.contains(&format!(" {shown}\n")), "the page has no place for {shown}");
+        yaml = yaml.replace(&format!(" {shown}\n"), &format!(" {real}\n"));
+    }
+    manifest::parse(&yaml)
+}
+
+fn page(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name)
+}
+
+/// Runs the commands of a page, and compares their outputs. The first of each place is what the page says, the second what it is here.
+async fn compare(scene: &Scene, name: &str, places: &[(&str, String)], folder: &Path) -> Result<()> {
+    let path = page(name);
+    let document = read(&std::fs::read_to_string(&path)?);
+    let commands: Vec<&Shown> = document.iter().flat_map(Block::commands).collect();
+    ensure!(commands.len() > 10, "only {} commands found", commands.len());
+    let mut seen = run(scene, places, folder, &commands).await?;
+    for (shown, real) in places {
+        seen.iter_mut().for_each(|output| *output = output.replace(real, shown));
+    }
     if std::env::var_os("WEIR_REGENERATE").is_some() {
         return Ok(std::fs::write(&path, write(&document, &seen))?);
     }

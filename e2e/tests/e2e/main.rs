@@ -111,7 +111,7 @@ fn add_all(suite: &mut Suite) {
             python_stays_below_the_url,
             python_stores_again_what_the_server_lost,
         },
-        grpcurl::{documented_commands_answer_as_shown},
+        grpcurl::{documented_commands_answer_as_shown, the_steps_to_a_controller_lead_to_a_consumer},
         harness::{
             control_plane_enforces_rbac,
             commit_becomes_a_source_artifact,

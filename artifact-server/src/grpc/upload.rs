@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
-use tokio::time::timeout;
+use tokio::{task::coop, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 use weir_proto::{ArtifactDir, Digest, Failure, Reason, v1};
@@ -64,30 +64,37 @@ struct Messages<S> {
 }
 
 impl<M: Message, S: Stream<Item = Result<M, Status>> + Unpin> Messages<S> {
-    async fn next(&mut self) -> Result<Option<M>, Status> {
-        let silent = |_| {
-            Status::deadline_exceeded(format!(
-                "nothing came for {:?}, and nothing is stored: send it again, or raise --grpc-upload-silence",
-                self.silence
-            ))
-        };
-        timeout(self.silence, self.stream.next()).await.map_err(silent)?.transpose()
-    }
-
     async fn header(&mut self) -> Result<M::Header, Status> {
-        match self.next().await?.and_then(Message::part) {
+        let message = timeout(self.silence, self.stream.next()).await.map_err(|_| self.silent())?;
+        match message.transpose()?.and_then(Message::part) {
             Some(Part::Header(header)) => Ok(*header),
             _ => Err(convert::invalid("header", "the first message must be the header").into()),
         }
     }
 
-    /// The next bytes; `None` at the end.
+    /// The next bytes; `None` at the end. A chunk that is empty is not one: a stream of them is as silent as one without messages.
     async fn chunk(&mut self) -> Result<Option<Bytes>, Status> {
-        match self.next().await?.map(Message::part) {
-            None => Ok(None),
-            Some(Some(Part::Chunk(chunk))) => Ok(Some(chunk)),
-            Some(_) => Err(convert::invalid("chunk", "every message after the header must be a chunk").into()),
-        }
+        let bytes = async {
+            loop {
+                match self.stream.next().await.transpose()?.map(Message::part) {
+                    None => return Ok(None),
+                    Some(Some(Part::Chunk(chunk))) if chunk.is_empty() => coop::consume_budget().await,
+                    Some(Some(Part::Chunk(chunk))) => return Ok(Some(chunk)),
+                    Some(_) => {
+                        return Err(convert::invalid("chunk", "every message after the header must be a chunk").into());
+                    }
+                }
+            }
+        };
+        let bytes = timeout(self.silence, bytes).await;
+        bytes.unwrap_or_else(|_| Err(self.silent()))
+    }
+
+    fn silent(&self) -> Status {
+        Status::deadline_exceeded(format!(
+            "nothing came for {:?}, and nothing is stored: send it again, or raise --grpc-upload-silence",
+            self.silence
+        ))
     }
 }
 
@@ -322,6 +329,27 @@ mod tests {
         let status = messages.chunk().await.unwrap_err();
         assert_eq!((status.code(), start.elapsed().as_secs()), (tonic::Code::DeadlineExceeded, 3 * 59 + 60));
         assert!(status.message().starts_with("nothing came for 60s, and nothing is stored"), "{status:?}");
+    }
+
+    fn empty() -> Result<v1::WriteRequest, Status> {
+        Ok(v1::WriteRequest { message: Some(v1::write_request::Message::Chunk(Vec::new())) })
+    }
+
+    /// Messages that bring nothing are no sign of life.
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_of_empty_chunks_is_a_silent_one() {
+        let seconds = futures::stream::repeat(()).then(|()| tokio::time::sleep(Duration::from_secs(1)));
+        let stream = Box::pin(seconds.map(|()| empty()));
+        let mut messages = Messages { stream, silence: Duration::from_secs(60) };
+        let status = messages.chunk().await.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::DeadlineExceeded, "{status:?}");
+    }
+
+    #[tokio::test]
+    async fn however_fast_empty_chunks_come() {
+        let mut messages = Messages { stream: futures::stream::repeat_with(empty), silence: Duration::from_millis(50) };
+        let status = messages.chunk().await.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::DeadlineExceeded, "{status:?}");
     }
 
     #[test]

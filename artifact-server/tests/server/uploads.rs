@@ -270,8 +270,17 @@ async fn an_upload_that_falls_silent_is_ended_and_leaves_nothing() {
     let mut storage = server.storage();
     let nothing = storage.write(stream::pending());
     silent(tokio::time::timeout(DEADLINE, nothing).await.expect("it is ended").unwrap_err());
+    // Nor one that goes on to send nothing.
+    let (sender, call) = begun(&server, self::header("a"));
+    let sending = tokio::spawn(async move {
+        while sender.send(message(Message::Chunk(Vec::new()))).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    silent(tokio::time::timeout(DEADLINE, call).await.expect("it is ended").unwrap().unwrap_err());
+    sending.await.unwrap();
     eventually("nothing is left", || place.files().is_empty()).await;
-    assert_eq!(server.figure("weir_grpc_uploads_total{call=\"write\",outcome=\"failed\"}").await, 2.0);
+    assert_eq!(server.figure("weir_grpc_uploads_total{call=\"write\",outcome=\"failed\"}").await, 3.0);
     write(&server, self::header("a"), b"whole").await.unwrap();
 }
 

@@ -1003,7 +1003,7 @@ pub mod artifact_storage_client {
         /// they began with. A call that ends early leaves nothing.
         /// Bytes that are not those of the expected digest, or of the digest in the name: DIGEST_MISMATCH. Over --artifact-max-size: TOO_LARGE.
         /// The name is an alias: NAME_TAKEN. Another owner's artifact: OWNED_BY_ANOTHER. A former leader's call: STALE_EPOCH. A message out of
-        /// place: INVALID_REQUEST. Silent for longer than --grpc-upload-silence: DEADLINE_EXCEEDED. No space: STORAGE_FULL.
+        /// place: INVALID_REQUEST. Without a byte for longer than --grpc-upload-silence: DEADLINE_EXCEEDED. No space: STORAGE_FULL.
         pub async fn write(
             &mut self,
             request: impl tonic::IntoStreamingRequest<Message = super::WriteRequest>,
@@ -1470,7 +1470,7 @@ pub mod artifact_storage_server {
         /// they began with. A call that ends early leaves nothing.
         /// Bytes that are not those of the expected digest, or of the digest in the name: DIGEST_MISMATCH. Over --artifact-max-size: TOO_LARGE.
         /// The name is an alias: NAME_TAKEN. Another owner's artifact: OWNED_BY_ANOTHER. A former leader's call: STALE_EPOCH. A message out of
-        /// place: INVALID_REQUEST. Silent for longer than --grpc-upload-silence: DEADLINE_EXCEEDED. No space: STORAGE_FULL.
+        /// place: INVALID_REQUEST. Without a byte for longer than --grpc-upload-silence: DEADLINE_EXCEEDED. No space: STORAGE_FULL.
         async fn write(
             &self,
             request: tonic::Request<tonic::Streaming<super::WriteRequest>>,

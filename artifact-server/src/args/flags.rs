@@ -78,7 +78,7 @@ pub(super) struct Grpc {
     /// Who may do what, YAML or JSON, read again when it changes; without it, whoever connects may do everything
     #[arg(long, env = "GRPC_POLICY", default_value = "", value_name = "FILE")]
     pub(super) grpc_policy: String,
-    /// How long an upload may bring nothing; then it is ended, and leaves nothing
+    /// How long an upload or the stream of a build may bring nothing; then it is ended
     #[arg(long, default_value = "1m0s", value_name = "DURATION", allow_hyphen_values = true)]
     pub(super) grpc_upload_silence: GoDuration,
 }

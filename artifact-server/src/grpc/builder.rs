@@ -1,10 +1,14 @@
 //! The service `ArtifactBuilder`: reads orders, hands them to the [`Builder`], and streams back what became of each.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use futures::{StreamExt, stream};
+use futures::{Stream, StreamExt, stream};
 use prost::Message;
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
@@ -106,7 +110,9 @@ struct Call {
 
 impl Call {
     async fn run(&self, mut messages: Streaming<v1::BuildRequest>) -> Result<(), Status> {
-        let mut header = match messages.message().await?.and_then(|request| request.message) {
+        let silence = self.server.silence;
+        let first = timeout(silence, messages.message()).await.map_err(|_| silent(silence))?;
+        let mut header = match first?.and_then(|request| request.message) {
             Some(build_request::Message::Header(header)) => header,
             _ => return Err(convert::invalid("header", "the first message must be the header").into()),
         };
@@ -134,7 +140,7 @@ impl Call {
         let mut seen = HashSet::new();
         let mut running = JoinSet::new();
         let mut batches = messages.ready_chunks(BATCH);
-        while let Some(batch) = batches.next().await {
+        while let Some(batch) = next(&mut batches, &mut running, self.server.silence).await? {
             self.server.admit_caller(&self.access, caller.clone(), &[header.place()]).await?;
             let mut orders = Vec::with_capacity(batch.len());
             for request in batch {
@@ -144,7 +150,7 @@ impl Call {
             // Waits while the client is slow to take answers, before anything is held. Asking for more room than there is at all would
             // be an error: a worker that has just ended may still be counted as running.
             let room = ((running.len() + 1) * BATCH).min(self.answers.max_capacity());
-            if self.answers.reserve_many(room).await.is_err() {
+            if !self.has_room(room).await? {
                 // The client left.
                 return Ok(());
             }
@@ -164,6 +170,24 @@ impl Call {
         Ok(())
     }
 
+    /// Waits until so many answers can be sent, as long as the client takes some now and then. `false`: it left.
+    async fn has_room(&self, room: usize) -> Result<bool, Status> {
+        let mut places = Vec::with_capacity(room);
+        while places.len() < room {
+            match timeout(self.server.silence, self.answers.reserve()).await {
+                Ok(Ok(place)) => places.push(place),
+                Ok(Err(_)) => return Ok(false),
+                Err(_) => {
+                    let silence = self.server.silence;
+                    return Err(Status::deadline_exceeded(format!(
+                        "no answer was taken for {silence:?}: read them as they come, or raise --grpc-upload-silence"
+                    )));
+                }
+            }
+        }
+        Ok(true)
+    }
+
     fn part(&self) -> Self {
         Self {
             server: Arc::clone(&self.server),
@@ -178,6 +202,29 @@ impl Call {
         // Fails when the client left, which ends the call anyway.
         let _ = self.answers.send(Ok(v1::BuildResponse { message: Some(message) })).await;
     }
+}
+
+/// The next orders; `None` at the end. A client that sends none, and has none worked on, keeps sources from others who need the room: it is
+/// given up after `silence`.
+async fn next<T>(
+    batches: &mut (impl Stream<Item = T> + Unpin),
+    running: &mut JoinSet<()>,
+    silence: Duration,
+) -> Result<Option<T>, Status> {
+    loop {
+        tokio::select! {
+            biased;
+            batch = batches.next() => return Ok(batch),
+            Some(ended) = running.join_next() => ended.map_err(bug)?,
+            () = sleep(silence), if running.is_empty() => return Err(silent(silence)),
+        }
+    }
+}
+
+fn silent(silence: Duration) -> Status {
+    Status::deadline_exceeded(format!(
+        "nothing came for {silence:?}: end the stream after the last artifact, or raise --grpc-upload-silence"
+    ))
 }
 
 /// An order, or an answer that can be given without work.

@@ -4,11 +4,15 @@ use std::{collections::BTreeMap, time::Duration};
 
 use futures::future::try_join_all;
 use sha2::{Digest, Sha256};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Status};
-use weir_proto::v1::{
-    Artifact, BuildArtifact, BuildHeader, BuildRequest, BuildResult, Caller, Collectable, CopyOperation,
-    FindDirectoriesRequest, GarbageCollectRequest, SetServingRequest, Settings, Source, SourcesReady,
-    build_request::Message, build_response, build_result::Outcome,
+use weir_proto::{
+    Failure, Reason,
+    v1::{
+        Artifact, BuildArtifact, BuildHeader, BuildRequest, BuildResult, Caller, Collectable, CopyOperation,
+        FindDirectoriesRequest, GarbageCollectRequest, SetServingRequest, Settings, Source, SourcesReady,
+        build_request::Message, build_response, build_result::Outcome,
+    },
 };
 
 use crate::{
@@ -271,6 +275,38 @@ async fn a_cancelled_call_leaves_nothing() {
     let built = build_new(&server, &source, artifact(0, "other", "a")).await;
     let stored: Vec<String> = place.files().into_iter().filter(|file| !file.contains("/.")).collect();
     assert_eq!(stored, [built.path], "only what was asked for to the end");
+}
+
+/// A client that holds its stream open must not keep what it builds from in the cache, where others need the room.
+#[tokio::test]
+async fn a_build_that_falls_silent_is_ended_and_lets_go_of_its_sources() {
+    let (place, sources) = (Place::new(), Sources::start().await);
+    let server = place.start(&["--grpc-upload-silence=500ms", "--source-cache-size=100Ki", "--http-retry=0"]).await;
+    let large = ["/1.tgz", "/2.tgz"].map(|path| sources.tarball(path, &[("a", &noise(60_000)), ("name", path)]));
+    let begun = async |source: &Source| {
+        let (sender, receiver) = tokio::sync::mpsc::channel(4);
+        let message = Message::Header(header(std::slice::from_ref(source)));
+        sender.send(BuildRequest { message: Some(message) }).await.unwrap();
+        let answers = server.builder().build(ReceiverStream::new(receiver)).await.unwrap();
+        (sender, answers.into_inner())
+    };
+    let (sender, mut answers) = begun(&large[0]).await;
+    assert!(matches!(answers.message().await.unwrap().unwrap().message, Some(build_response::Message::Sources(_))));
+    // As slow as it likes, while it is not silent.
+    for index in 0..4 {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        let message = Message::Artifact(artifact(index, &format!("a{index}"), "name"));
+        sender.send(BuildRequest { message: Some(message) }).await.unwrap();
+        assert!(matches!(answers.message().await.unwrap().unwrap().message, Some(build_response::Message::Result(_))));
+    }
+    let (_, busy) = begun(&large[1]).await;
+    let busy = { busy }.message().await.unwrap_err();
+    assert_eq!(Failure::from_status(&busy).map(|failure| failure.reason), Some(Reason::CacheBusy), "{busy:?}");
+    let silent = tokio::time::timeout(DEADLINE, answers.message()).await.expect("it is ended").unwrap_err();
+    assert_eq!(silent.code(), Code::DeadlineExceeded, "{silent:?}");
+    assert!(silent.message().contains("--grpc-upload-silence"), "{silent:?}");
+    build_new(&server, &large[1], artifact(0, "other", "name")).await;
+    drop(sender);
 }
 
 /// Starts to build an artifact of 15 MiB for each copy, and returns with the call when its archive is being written.

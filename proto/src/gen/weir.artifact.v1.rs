@@ -2928,7 +2928,8 @@ pub mod artifact_builder_client {
         /// Answers: first one `sources`, then one `result` for each artifact, in the order in which they finish. All are attempted; the error
         /// of one does not stop the others. A source that cannot be had fails the whole call, with one of the SOURCE\_ reasons, CACHE_BUSY or
         /// STORAGE_FULL; so does a message that is out of place, with INVALID_REQUEST. The caller's deadline is heeded (DEADLINE_EXCEEDED);
-        /// a call that is cancelled leaves nothing that was not answered.
+        /// a call that is cancelled leaves nothing that was not answered. So is one that holds its sources for nothing: nothing comes and nothing
+        /// is worked on, or no answer is taken, for longer than --grpc-upload-silence (DEADLINE_EXCEEDED).
         pub async fn build(
             &mut self,
             request: impl tonic::IntoStreamingRequest<Message = super::BuildRequest>,
@@ -3009,7 +3010,8 @@ pub mod artifact_builder_server {
         /// Answers: first one `sources`, then one `result` for each artifact, in the order in which they finish. All are attempted; the error
         /// of one does not stop the others. A source that cannot be had fails the whole call, with one of the SOURCE\_ reasons, CACHE_BUSY or
         /// STORAGE_FULL; so does a message that is out of place, with INVALID_REQUEST. The caller's deadline is heeded (DEADLINE_EXCEEDED);
-        /// a call that is cancelled leaves nothing that was not answered.
+        /// a call that is cancelled leaves nothing that was not answered. So is one that holds its sources for nothing: nothing comes and nothing
+        /// is worked on, or no answer is taken, for longer than --grpc-upload-silence (DEADLINE_EXCEEDED).
         async fn build(
             &self,
             request: tonic::Request<tonic::Streaming<super::BuildRequest>>,

@@ -161,7 +161,7 @@ mod tests {
     use crate::storage::{Memory, Storage as _};
 
     fn at(epoch: u64) -> Caller {
-        Caller { owner: "source-watcher/1".parse().unwrap(), lease: None, epoch }
+        Caller { owner: "source-watcher/1".parse().unwrap(), lease: None, tenant: None, epoch }
     }
 
     fn serving(memory: &Memory) -> (Serving, Arc<Store>) {
@@ -179,7 +179,7 @@ mod tests {
         let (serving, _store) = serving(&memory);
         serving.start().await.unwrap();
         assert!(serving.is_open(), "remembered");
-        let other = || Caller { owner: "other/1".parse().unwrap(), lease: None, epoch: 0 };
+        let other = || Caller { owner: "other/1".parse().unwrap(), lease: None, tenant: None, epoch: 0 };
         let under = |lease: &str| Caller { lease: Some(lease.parse().unwrap()), ..at(0) };
         // (who, wants it, open after that)
         let steps = [

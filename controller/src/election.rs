@@ -42,7 +42,8 @@ impl Election {
             begin: Instant::now(),
             said: String::new(),
         };
-        info!(lease = elector.place, identity, "attempting to acquire leader lease");
+        let lease = elector.place.clone();
+        info!(lease, identity, "attempting to acquire leader lease");
         let tell = move |next: &Standing| {
             leads.set(i64::from(matches!(next, Standing::Leading { .. })));
             sender.send_if_modified(|known| {
@@ -53,10 +54,10 @@ impl Election {
             });
         };
         let task = AbortOnDropHandle::new(tokio::spawn(elector.run(tell, stop.clone())));
-        Self { lease: settings.lease.clone(), standing, stop, task }
+        Self { lease, standing, stop, task }
     }
 
-    /// The name of the Lease.
+    /// `<namespace>/<name>` of the Lease: another installation may have one of the same name elsewhere.
     pub fn lease(&self) -> &str {
         &self.lease
     }

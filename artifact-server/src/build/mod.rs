@@ -168,7 +168,7 @@ mod tests {
     use crate::{source::CacheSettings, storage::Memory};
 
     fn at(epoch: u64) -> Caller {
-        Caller { owner: "source-watcher/1".parse().unwrap(), lease: None, epoch }
+        Caller { owner: "source-watcher/1".parse().unwrap(), lease: None, tenant: None, epoch }
     }
 
     fn dir() -> ArtifactDir {

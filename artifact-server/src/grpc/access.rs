@@ -3,11 +3,13 @@
 use std::{collections::HashSet, sync::Arc};
 
 use parking_lot::Mutex;
-use weir_proto::{Failure, Reason};
+use weir_proto::{Failure, Reason, v1};
 
+use super::convert;
 use crate::{
     live::Live,
     policy::{Deed, Identity, Place, Policy},
+    storage::Caller,
 };
 
 /// How many that were refused are remembered. Who has more names than that is told of more than once.
@@ -50,6 +52,12 @@ impl Access {
     pub(super) fn of<T>(guard: &Arc<Guard>, request: &tonic::Request<T>) -> Self {
         let peer = request.extensions().get::<Peer>().cloned();
         Self { peer: peer.unwrap_or_else(|| Peer::new(Identity::Unknown)), guard: Arc::clone(guard) }
+    }
+
+    /// Reads who says to call, and notes as whom the policy knows it.
+    pub(super) fn caller(&self, caller: Option<v1::Caller>) -> Result<Caller, Failure> {
+        let tenant = self.guard.policy.as_ref().map(|policy| policy.get().name(&self.peer.0));
+        Ok(Caller { tenant, ..convert::caller(caller)? })
     }
 
     /// Refuses what the policy does not allow. The first refusal of a caller is in the log.

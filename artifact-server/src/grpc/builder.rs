@@ -118,7 +118,7 @@ impl Call {
         };
         let caller = header.caller.take();
         let token = call::token(caller.as_ref());
-        let caller = convert::caller(caller)?;
+        let caller = self.access.caller(caller)?;
         let header = order::header(header, &self.server.defaults, self.access.tenant())?;
         let caller = self.server.admit_caller(&self.access, caller, &[header.place()]).await?;
         let fetched = self.builder.fetch(&header.sources).await?;

@@ -9,7 +9,7 @@ use weir_proto::{ArtifactDir, Failure, Reason, v1};
 
 use super::{
     access::{Access, Guard},
-    convert::{self, Defaults},
+    convert::Defaults,
     deadline,
 };
 use crate::{
@@ -56,7 +56,7 @@ impl Server {
         caller: Option<v1::Caller>,
         places: &[Place<'_>],
     ) -> Result<Caller, Failure> {
-        self.admit_caller(access, convert::caller(caller)?, places).await
+        self.admit_caller(access, access.caller(caller)?, places).await
     }
 
     /// Refuses everybody when the server ends, who is not allowed to, and a caller whose epoch is over, before it waits for anything. What

@@ -70,7 +70,7 @@ pub fn caller(caller: Option<v1::Caller>) -> Result<Caller, Failure> {
             Some(name.parse().map_err(|error: weir_proto::LeaseNameError| invalid("caller.lease", error.to_string()))?)
         }
     };
-    Ok(Caller { owner, lease, epoch: caller.epoch })
+    Ok(Caller { owner, lease, tenant: None, epoch: caller.epoch })
 }
 
 /// Checks an owner that may be left out.
@@ -294,7 +294,7 @@ mod tests {
         let rows = [
             ("caller", Reason::InvalidRequest, caller(None).unwrap_err()),
             ("caller.owner", Reason::InvalidRequest, caller(caller_of("x")).unwrap_err()),
-            ("caller.lease", Reason::InvalidRequest, caller(leased("a/b")).unwrap_err()),
+            ("caller.lease", Reason::InvalidRequest, caller(leased("a/b/c")).unwrap_err()),
             ("path", Reason::InvalidRequest, path("path", "../x").unwrap_err()),
             ("digest", Reason::InvalidRequest, digest("digest", "").unwrap_err()),
             ("digest", Reason::InvalidRequest, digest("digest", "sha256:12").unwrap_err()),
@@ -322,6 +322,7 @@ mod tests {
         let read = |message| caller(message).map(|caller| (caller.leadership(), caller.epoch));
         assert_eq!(read(caller_of("source-watcher/1")), Ok(("source-watcher".to_owned(), 3)));
         assert_eq!(read(leased("shard-1")), Ok(("source-watcher/shard-1".to_owned(), 3)));
+        assert_eq!(read(leased("apps/shard-1")), Ok(("source-watcher/apps/shard-1".to_owned(), 3)));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::{
 };
 
 fn at(epoch: u64) -> Caller {
-    Caller { owner: "source-watcher/1".parse().unwrap(), lease: None, epoch }
+    Caller { owner: "source-watcher/1".parse().unwrap(), lease: None, tenant: None, epoch }
 }
 
 fn dir() -> ArtifactDir {

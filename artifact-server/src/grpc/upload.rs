@@ -107,7 +107,7 @@ pub(super) async fn write(
     let mut messages = Messages { stream, silence: server.silence };
     let mut header = messages.header().await?;
     let token = call::token(header.caller.as_ref());
-    let caller = convert::caller(header.caller.take())?;
+    let caller = access.caller(header.caller.take())?;
     let (upload, settings) = write_order(header, caller.clone(), &server.defaults)?;
     server.admit_caller(access, caller, &[(&upload.put.dir).into()]).await?;
     let dir = upload.put.dir.clone();
@@ -148,7 +148,7 @@ pub(super) async fn archive(
     let mut messages = Messages { stream, silence: server.silence };
     let mut header = messages.header().await?;
     let token = call::token(header.caller.as_ref());
-    let caller = convert::caller(header.caller.take())?;
+    let caller = access.caller(header.caller.take())?;
     let ArchiveOrder { upload, settings, ignore, expected } = archive_order(header, caller.clone(), &server.defaults)?;
     server.admit_caller(access, caller, &[(&upload.put.dir).into()]).await?;
     let dir = upload.put.dir.clone();
@@ -304,7 +304,7 @@ mod tests {
     }
 
     fn caller() -> Caller {
-        Caller { owner: "c/1".parse().unwrap(), lease: None, epoch: 0 }
+        Caller { owner: "c/1".parse().unwrap(), lease: None, tenant: None, epoch: 0 }
     }
 
     fn web() -> Option<v1::ArtifactRef> {

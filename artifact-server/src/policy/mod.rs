@@ -1,6 +1,6 @@
 //! Who may do what: rules that map who calls to kinds, namespaces and controllers. Pure.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 mod file;
 mod identity;
@@ -66,18 +66,19 @@ impl Policy {
     pub fn allows(&self, who: &Identity, deed: Deed<'_>) -> bool {
         self.rules.iter().any(|rule| rule.is_for(who) && rule.allows(deed))
     }
+
+    /// Names an identity as the rules do: with all that they say of it, and nothing else that a certificate holds. So it stays the same when
+    /// that is renewed, and for replicas whose certificates differ in names that no rule has.
+    pub fn name(&self, who: &Identity) -> String {
+        let claims = self.rules.iter().flat_map(|rule| &rule.identities).filter(|claim| claim.is_of(who));
+        let names: BTreeSet<_> = claims.map(ToString::to_string).collect();
+        names.into_iter().collect::<Vec<_>>().join(", ")
+    }
 }
 
 impl Rule {
     fn is_for(&self, who: &Identity) -> bool {
-        self.identities.iter().any(|claim| match (claim, who) {
-            (Claim::Uid(expected), Identity::Process { uid, .. }) => expected == uid,
-            (Claim::Dns(expected), Identity::Certificate { dns, .. }) => {
-                dns.iter().any(|name| name.eq_ignore_ascii_case(expected))
-            }
-            (Claim::Uri(expected), Identity::Certificate { uris, .. }) => uris.contains(expected),
-            _ => false,
-        })
+        self.identities.iter().any(|claim| claim.is_of(who))
     }
 
     fn allows(&self, deed: Deed<'_>) -> bool {
@@ -88,6 +89,29 @@ impl Rule {
             Deed::Change(at, controller) => place(at) && any(&self.controllers, controller),
             Deed::Act(controller) => any(&self.controllers, controller),
             Deed::Ask => true,
+        }
+    }
+}
+
+impl Claim {
+    fn is_of(&self, who: &Identity) -> bool {
+        match (self, who) {
+            (Self::Uid(expected), Identity::Process { uid, .. }) => expected == uid,
+            (Self::Dns(expected), Identity::Certificate { dns, .. }) => {
+                dns.iter().any(|name| name.eq_ignore_ascii_case(expected))
+            }
+            (Self::Uri(expected), Identity::Certificate { uris, .. }) => uris.contains(expected),
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uid(uid) => write!(f, "uid {uid}"),
+            Self::Dns(name) => write!(f, "dns {}", name.to_ascii_lowercase()),
+            Self::Uri(uri) => write!(f, "uri {uri}"),
         }
     }
 }

@@ -72,6 +72,21 @@ fn only_what_a_rule_allows_is_allowed() {
 }
 
 #[test]
+fn an_identity_is_named_as_the_rules_do() {
+    let policy = Policy::parse(FILE.as_bytes()).unwrap();
+    let spiffe = "spiffe://cluster.local/ns/team-a/sa/builder";
+    let rows = [
+        (uid(65534), "uid 65534".to_owned()),
+        (certificate(&["pod-1.test", "TEAM-A.example.com"], &["spiffe://x"]), "dns team-a.example.com".to_owned()),
+        (certificate(&["team-a.example.com"], &[spiffe]), format!("dns team-a.example.com, uri {spiffe}")),
+        (uid(0), String::new()),
+    ];
+    for (who, expected) in rows {
+        assert_eq!(policy.name(&who), expected, "{who}");
+    }
+}
+
+#[test]
 fn what_is_wrong_with_a_file_is_said_in_one_line() {
     let rule = |identity: &str, rest: &str| format!("rules:\n  - identities: [{identity}]\n{rest}");
     let good = "    kinds: ['*']\n    namespaces: ['*']\n";

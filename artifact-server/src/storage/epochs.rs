@@ -20,16 +20,25 @@ pub struct Caller {
     pub owner: Owner,
     /// What `epoch` counts the transitions of; `None` without leader election.
     pub lease: Option<LeaseName>,
+    /// As whom a policy knows who calls; `None` without one, when all who call are one.
+    pub tenant: Option<String>,
     /// The fencing number.
     pub epoch: u64,
 }
 
 impl Caller {
-    /// Names those of whom one leads at a time: `<controller>`, or `<controller>/<Lease>`. Documents on the volume have it as a key; those
-    /// of before there were Leases have the controller alone, which still means the same.
+    /// Names those of whom one leads at a time: `<controller>`, or `<controller>/<Lease>`, and with a policy ` of <tenant>` after it, so that
+    /// no tenant leads in the place of another. Documents on the volume have it as a key; those of before there were Leases have the controller
+    /// alone, which still means the same.
     pub fn leadership(&self) -> String {
-        let controller = self.owner.controller();
-        self.lease.as_ref().map_or_else(|| controller.to_owned(), |lease| format!("{controller}/{lease}"))
+        let mut name = self.owner.controller().to_owned();
+        if let Some(lease) = &self.lease {
+            name.extend(["/", lease.as_str()]);
+        }
+        if let Some(tenant) = &self.tenant {
+            name.extend([" of ", tenant]);
+        }
+        name
     }
 }
 
@@ -151,7 +160,7 @@ mod tests {
     use crate::storage::{LocalFolder, Memory};
 
     fn caller(owner: &str, epoch: u64) -> Caller {
-        Caller { owner: owner.parse().unwrap(), lease: None, epoch }
+        Caller { owner: owner.parse().unwrap(), lease: None, tenant: None, epoch }
     }
 
     fn ours(epoch: u64) -> Caller {
@@ -202,6 +211,24 @@ mod tests {
         let known: Highest = serde_json::from_slice(&document).unwrap();
         let keys: Vec<_> = known.keys().map(String::as_str).collect();
         assert_eq!(keys, ["source-watcher", "source-watcher/shard-1", "source-watcher/shard-2"]);
+    }
+
+    #[test]
+    fn each_tenant_leads_for_itself() {
+        let storage: Arc<dyn Storage> = Arc::new(Memory::default());
+        let epochs = Epochs::open(Arc::clone(&storage));
+        let of = |tenant: &str, lease: &str, epoch| Caller {
+            lease: Some(lease.parse().unwrap()),
+            tenant: Some(tenant.to_owned()),
+            ..ours(epoch)
+        };
+        epochs.admit(&of("dns a.test", "apps/leader", 3)).unwrap();
+        epochs.admit(&of("dns b.test", "apps/leader", u64::MAX)).unwrap();
+        epochs.admit(&of("dns a.test", "other/leader", u64::MAX)).unwrap();
+        let epochs = Epochs::open(storage);
+        assert!(epochs.is_current(&of("dns a.test", "apps/leader", 3)));
+        let refused = refusal(&epochs, &of("dns a.test", "apps/leader", 2)).message;
+        assert!(refused.contains("source-watcher/apps/leader of dns a.test is over"), "{refused}");
     }
 
     #[test]

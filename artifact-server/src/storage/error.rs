@@ -76,7 +76,7 @@ pub enum StorageError {
          deleted or leader election was switched off on purpose, stop the server, delete .weir/epochs.json on its volume and start it again"
     )]
     StaleEpoch {
-        /// `<controller>`, or `<controller>/<Lease>`.
+        /// Whose epochs they are: [`Caller::leadership`](super::Caller::leadership).
         leadership: String,
         /// The caller's.
         epoch: u64,

@@ -47,7 +47,7 @@ impl Port {
     fn store(&self, name: &str) -> ArtifactPath {
         let put = Put {
             dir: ArtifactDir::new("ExternalArtifact", "apps", name).unwrap(),
-            caller: Caller { owner: "c/1".parse().unwrap(), lease: None, epoch: 0 },
+            caller: Caller { owner: "c/1".parse().unwrap(), lease: None, tenant: None, epoch: 0 },
             algorithm: Algorithm::Sha256,
             content_digest: None,
             take_over: false,

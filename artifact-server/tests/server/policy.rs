@@ -6,10 +6,10 @@ use tonic::transport::{Channel, Endpoint};
 use weir_proto::{
     Failure, Reason,
     v1::{
-        ArchiveHeader, ArchiveRequest, ArtifactRef, Caller, Collectable, EventType, FindDirectoriesRequest,
-        GarbageCollectRequest, GetInfoRequest, ListRequest, LockRequest, MkdirAllRequest, ReadRequest,
-        RemoveAllButCurrentRequest, RemoveAllRequest, RemoveRequest, SetServingRequest, StatRequest, SymlinkRequest,
-        VerifyRequest, WatchRequest, WriteHeader, WriteRequest, archive_request,
+        ArchiveHeader, ArchiveRequest, ArtifactRef, BuildHeader, Caller, Collectable, EventType,
+        FindDirectoriesRequest, GarbageCollectRequest, GetInfoRequest, ListRequest, LockRequest, MkdirAllRequest,
+        ReadRequest, RemoveAllButCurrentRequest, RemoveAllRequest, RemoveRequest, SetServingRequest, StatRequest,
+        SymlinkRequest, VerifyRequest, WatchRequest, WriteHeader, WriteRequest, archive_request,
         artifact_storage_client::ArtifactStorageClient, write_request,
     },
 };
@@ -222,6 +222,47 @@ async fn tenants_are_told_apart_by_their_certificates() {
     assert_eq!(sources.requests(), requests + 1, "asks for the source itself, though it is here");
     let event = tokio::time::timeout(DEADLINE, seen_by_b.message()).await.unwrap().unwrap().unwrap();
     assert!(event.path.starts_with("externalartifact/b/"), "the first that it sees is its own: {}", event.path);
+    server.stop().await;
+}
+
+/// Neither the epoch nor the wish of one tenant counts for another, though both say to be the same leader.
+#[tokio::test]
+async fn no_tenant_leads_in_the_place_of_another() {
+    let (place, sources, ours) = (Place::new(), Sources::start().await, Authority::new("ours"));
+    let files = Files::new(place.path(), &ours.server(), &ours);
+    let rule = |name: &str| {
+        format!(
+            "- {{identities: [{{dns: {name}}}], kinds: [ExternalArtifact], namespaces: [apps], \
+             controllers: [source-watcher]}}\n"
+        )
+    };
+    files.write("policy.yaml", &format!("rules:\n{}{}", rule("a.test"), rule("b.test")));
+    let mut flags = files.flags();
+    flags.push(format!("--grpc-policy={}", files.0.join("policy.yaml").display()));
+    let mut server = place.start_secured(&flags).await;
+    let client = async |pair| connect(server.grpc(), &ours, Some(&pair)).await.unwrap();
+    let (a, b) = (client(ours.client(&["a.test"])).await, client(ours.client(&["b.test"])).await);
+    let renewed = client(ours.client(&["a.test", "pod-2.test"])).await;
+    let leader = |epoch| {
+        Some(Caller { owner: "source-watcher/1".into(), epoch, lease: "apps/leader".into(), ..Caller::default() })
+    };
+    let serve = async |channel: &Channel, epoch, on| {
+        let request = SetServingRequest { caller: leader(epoch), on };
+        ArtifactStorageClient::new(channel.clone()).set_serving(request).await.map(|answer| answer.into_inner().serving)
+    };
+    assert!(serve(&a, 2, true).await.unwrap());
+    assert!(serve(&b, 1 << 63, false).await.unwrap(), "a wants it open");
+    server.use_channel(a.clone());
+    let source = sources.tarball("/1.tgz", &[("a", "1")]);
+    let head = || BuildHeader { caller: leader(2), ..header(std::slice::from_ref(&source)) };
+    build(&server, head(), vec![artifact(0, "web", "a")]).await.unwrap();
+    assert!(serve(&a, 2, true).await.unwrap());
+    // Its own successor counts, also with a certificate that has more names.
+    assert!(serve(&renewed, 3, true).await.unwrap());
+    let status = build(&server, head(), vec![artifact(0, "web", "a")]).await.unwrap_err();
+    let failure = Failure::from_status(&status).unwrap();
+    assert_eq!(failure.reason, Reason::StaleEpoch);
+    assert!(failure.message.contains("source-watcher/apps/leader of dns a.test"), "{}", failure.message);
     server.stop().await;
 }
 

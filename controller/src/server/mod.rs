@@ -49,7 +49,7 @@ pub struct Policy {
     pub retention_records: u32,
     /// How long a run may take: a file that was returned less than this plus the TTL ago is not collected.
     pub grace: Duration,
-    /// Name of the Lease; empty without leader election.
+    /// `<namespace>/<name>` of the Lease; empty without leader election.
     pub lease: String,
     /// The fencing number: transitions of the Lease, 0 without leader election.
     pub epoch: u64,

@@ -231,7 +231,7 @@ pub(crate) async fn a_leader_that_ends_in_a_build_is_followed_by_one_writer(scen
         unfinished += usize::from(ensure_current(&scene, &object).await.is_err());
         until_it_leads(&pair[1 - leader]).await?;
         finished(&scene).await?;
-        former_leader_is_refused(&server, epoch).await?;
+        former_leader_is_refused(&scene, &server, epoch).await?;
         pair[leader].restart().await?;
     }
     let downloads = clients.stop().await?;
@@ -264,10 +264,10 @@ async fn leader(pair: &[Controller; 2]) -> Result<usize> {
 }
 
 /// A call with a former leader's epoch is refused, and closes nothing.
-async fn former_leader_is_refused(server: &ArtifactServer, epoch: u64) -> Result<()> {
+async fn former_leader_is_refused(scene: &Scene, server: &ArtifactServer, epoch: u64) -> Result<()> {
     let client = Server::new(&server.endpoint(), &Certificates::default(), Policy::default())?;
-    let refused =
-        client.under(LEASE, epoch).set_serving(false).await.err().context("a former leader closed the port")?;
+    let former = client.under(&format!("{}/{LEASE}", scene.namespace), epoch);
+    let refused = former.set_serving(false).await.err().context("a former leader closed the port")?;
     ensure!(refused.failure().is_some_and(|failure| failure.reason == Reason::StaleEpoch), "{refused}");
     ensure!(client.info().await?.serving, "the port is closed");
     Ok(())

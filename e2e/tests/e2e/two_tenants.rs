@@ -11,7 +11,7 @@ use weir_e2e::git_server::Repository;
 use weir_e2e::port;
 use weir_e2e::resources::{Kind, artifact, artifact_generator};
 use weir_e2e::scene::Scene;
-use weir_e2e::weir::{ArtifactServer, Controller, SERVICE_ACCOUNT};
+use weir_e2e::weir::{ArtifactServer, Controller, SERVICE_ACCOUNT, install_lease_role};
 use weir_proto::client::{Client, Error};
 use weir_proto::tls::Certificates;
 use weir_proto::v1::{
@@ -34,11 +34,13 @@ struct Tenant {
 
 impl Tenant {
     async fn start(scene: Scene, server: &ArtifactServer, folder: &Path, port: u16, name: &str) -> Result<Self> {
+        install_lease_role(&scene.client(), &scene.namespace).await?;
         let kubeconfig = scene.stage.control_plane.service_account_kubeconfig(NAMESPACE, SERVICE_ACCOUNT).await?;
         let mut flags = of_controller(folder, port, name);
         flags.extend(
             [
                 "--watch-all-namespaces=false",
+                "--enable-leader-election",
                 "--artifact-retention-ttl=1s",
                 "--artifact-retention-records=1",
                 "--reconciliation-timeout=5s",
@@ -205,6 +207,8 @@ pub(crate) async fn share_one_server_and_nothing_else(scene: Scene) -> Result<()
     let still = b.scene.ready(Kind::ExternalArtifact, "stays").await?;
     ensure!(path(&still)? == path(&of_b)?, "{}", still["status"]);
     b.scene.download(&still).await?;
+    // The Leases have the same name, and that of the one has changed hands once more: it does not fence the other.
+    b.commit(&server, "one", &of_b, "one: 4\n").await?;
     a.controller.stop().await?;
     b.controller.stop().await?;
     server.stop().await?;

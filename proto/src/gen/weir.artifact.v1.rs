@@ -56,9 +56,11 @@ pub struct Caller {
     /// seen from the same controller under the same `lease`, when the call comes or when it is about to change something: STALE_EPOCH.
     #[prost(uint64, tag = "2")]
     pub epoch: u64,
-    /// Name of the Lease that `epoch` counts the transitions of: a DNS subdomain, 253 characters at most. Else: INVALID_REQUEST. Empty
-    /// without leader election. Instances of one controller with different Leases, e.g. its shards, neither fence each other nor
-    /// close the artifact port for each other. A server without "caller-lease" among its features ignores this field.
+    /// Names the Lease that `epoch` counts the transitions of. Unique among all leaders of this controller that call this server, so best
+    /// "<namespace>/<name>" of the Lease; a name alone is taken, too. DNS subdomains of 253 characters at most. Else: INVALID_REQUEST. Empty
+    /// without leader election. Instances of one controller with different Leases, e.g. its shards, neither fence each other nor close the
+    /// artifact port for each other; nor do those whom a policy of the server knows by different names. A server without "caller-lease"
+    /// among its features ignores this field.
     #[prost(string, tag = "3")]
     pub lease: ::prost::alloc::string::String,
     /// Token of a Lock that the caller holds, as in LockResponse.token; empty without one. While an artifact is locked, only calls with its

@@ -24,7 +24,7 @@ fn scene(bytes: &[u8], harm: Harm) -> Scene {
     let store = Store::open(storage, Algorithm::Sha256).unwrap();
     let put = Put {
         dir: ArtifactDir::new("ExternalArtifact", "apps", "front").unwrap(),
-        caller: Caller { owner: "c/1".parse().unwrap(), lease: None, epoch: 0 },
+        caller: Caller { owner: "c/1".parse().unwrap(), lease: None, tenant: None, epoch: 0 },
         algorithm: Algorithm::Sha256,
         content_digest: None,
         take_over: false,

@@ -17,7 +17,7 @@ use super::{
 const ALL: Retention = Retention { ttl: Duration::ZERO, grace: Duration::ZERO, records: 0, limit: 1000 };
 
 fn at(epoch: u64) -> Caller {
-    Caller { owner: Owner::new("source-watcher", "1").unwrap(), lease: None, epoch }
+    Caller { owner: Owner::new("source-watcher", "1").unwrap(), lease: None, tenant: None, epoch }
 }
 
 fn request(epoch: u64) -> Put {
@@ -44,7 +44,8 @@ fn a_former_leader_changes_nothing() {
             put(store, &Put { content_digest: Some("sha256:c1".into()), ..request(1) }, b"bytes").map(drop)
         }),
         ("take over", |store, _| {
-            let caller = Caller { owner: Owner::new("source-watcher", "2").unwrap(), lease: None, epoch: 1 };
+            let caller =
+                Caller { owner: Owner::new("source-watcher", "2").unwrap(), lease: None, tenant: None, epoch: 1 };
             put(store, &Put { caller, take_over: true, ..request(1) }, b"bytes").map(drop)
         }),
         ("remove", |store, path| store.remove(&at(1), path)),

@@ -34,7 +34,7 @@ impl Scene {
         };
         let storage = Rigged { on_read: Arc::new(on_read), ..Rigged::over(memory.clone()) };
         let store = Store::open(Arc::new(storage), Algorithm::Sha256).unwrap();
-        let caller = Caller { owner: Owner::new("source-watcher", "1").unwrap(), lease: None, epoch: 0 };
+        let caller = Caller { owner: Owner::new("source-watcher", "1").unwrap(), lease: None, tenant: None, epoch: 0 };
         let dir = conformance::dir("front");
         let put = Put { dir, caller, algorithm: Algorithm::Sha256, content_digest: None, take_over: false };
         let (path, record) = store.put(&put, &mut |out| out.write_all(b"bytes")).unwrap();

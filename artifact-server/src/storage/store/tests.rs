@@ -22,7 +22,7 @@ use super::{
 };
 
 fn caller(uid: &str) -> Caller {
-    Caller { owner: Owner::new("source-watcher", uid).unwrap(), lease: None, epoch: 0 }
+    Caller { owner: Owner::new("source-watcher", uid).unwrap(), lease: None, tenant: None, epoch: 0 }
 }
 
 fn request(name: &str, uid: &str) -> Put {
@@ -161,7 +161,7 @@ fn a_file_lost_meanwhile_does_not_stop_a_take_over() {
 fn lists_by_controller_kind_and_namespace() {
     let (memory, store) = over_memory();
     let others = Put {
-        caller: Caller { owner: Owner::new("other", "1").unwrap(), lease: None, epoch: 0 },
+        caller: Caller { owner: Owner::new("other", "1").unwrap(), lease: None, tenant: None, epoch: 0 },
         ..request("back", "1")
     };
     let elsewhere = Put { dir: ArtifactDir::new("GitRepository", "apps", "x").unwrap(), ..request("front", "1") };

@@ -10,7 +10,7 @@ use super::{
 };
 
 fn caller() -> Caller {
-    Caller { owner: Owner::new("source-watcher", "1").unwrap(), lease: None, epoch: 0 }
+    Caller { owner: Owner::new("source-watcher", "1").unwrap(), lease: None, tenant: None, epoch: 0 }
 }
 
 const FOLDER: &str = "WEIR_TEST_VOLUME";

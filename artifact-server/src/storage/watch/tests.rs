@@ -16,7 +16,7 @@ use super::{
 const DEADLINE: Duration = Duration::from_secs(20);
 
 fn caller() -> Caller {
-    Caller { owner: Owner::new("source-watcher", "1").unwrap(), lease: None, epoch: 0 }
+    Caller { owner: Owner::new("source-watcher", "1").unwrap(), lease: None, tenant: None, epoch: 0 }
 }
 
 /// A volume below a folder of its own, so that the volume itself can be removed.

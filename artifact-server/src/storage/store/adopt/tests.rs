@@ -15,7 +15,7 @@ use super::{
 use crate::storage::{Memory, Retention, Storage, conformance};
 
 fn caller(uid: &str) -> Caller {
-    Caller { owner: Owner::new("source-watcher", uid).unwrap(), lease: None, epoch: 0 }
+    Caller { owner: Owner::new("source-watcher", uid).unwrap(), lease: None, tenant: None, epoch: 0 }
 }
 
 fn digest(algorithm: Algorithm, bytes: &[u8]) -> Digest {

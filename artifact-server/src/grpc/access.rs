@@ -12,14 +12,28 @@ use crate::{
     storage::Caller,
 };
 
-/// How many that were refused are remembered. Who has more names than that is told of more than once.
+/// How many that were refused are remembered. Then all are forgotten, and are told of once more.
 const REMEMBERED: usize = 1024;
 
 /// The policy, if there is one.
 #[derive(Debug, Default)]
 pub struct Guard {
     policy: Option<Live<Policy>>,
-    told: Mutex<HashSet<String>>,
+    told: Mutex<Told>,
+}
+
+/// Who was refused already.
+#[derive(Debug, Default)]
+struct Told(HashSet<String>);
+
+impl Told {
+    /// Whether it is new. However many there were before, who comes first now is.
+    fn is_first(&mut self, who: String) -> bool {
+        if self.0.len() >= REMEMBERED && !self.0.contains(&who) {
+            self.0.clear();
+        }
+        self.0.insert(who)
+    }
 }
 
 /// Who is at the other end of the connection of a call.
@@ -66,11 +80,10 @@ impl Access {
             return Ok(());
         }
         let who = &*self.peer.0;
-        let mut told = self.guard.told.lock();
-        if told.len() < REMEMBERED && told.insert(who.tenant()) {
+        let first = self.guard.told.lock().is_first(who.tenant());
+        if first {
             tracing::warn!(caller = %who, "refused: it may not {deed}; --grpc-policy allows what it should be allowed");
         }
-        drop(told);
         let message = format!("{} may not {deed}: let a rule of --grpc-policy allow it", who.tenant());
         Err(Failure::new(Reason::NotAllowed, message))
     }
@@ -88,5 +101,20 @@ impl Access {
     /// Whose sources are whose; `None` while all callers are one.
     pub(super) fn tenant(&self) -> Option<String> {
         self.guard.policy.is_some().then(|| self.peer.0.tenant())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_refused_is_told_of_however_many_were_before() {
+        let mut told = Told::default();
+        for number in 0..3 * REMEMBERED {
+            assert!(told.is_first(format!("dns {number}.test")), "{number}");
+            assert!(!told.is_first(format!("dns {number}.test")), "{number} again");
+        }
+        assert!(told.0.len() <= REMEMBERED);
     }
 }

@@ -155,9 +155,14 @@ impl SourceCache {
             tenant: request.tenant.clone(),
         };
         hosts::check(&self.0.hosts, &target.url)?;
-        let fetched = self.by_any_way(&target).await?;
-        if target.tenant.is_some() && !fetched.downloaded && fetched.source.tenant != target.tenant {
+        let mut fetched = self.by_any_way(&target).await?;
+        if let Some(tenant) = &target.tenant
+            && !fetched.downloaded
+            && fetched.source.tenant.as_ref() != Some(tenant)
+        {
             self.0.prove(&target).await?;
+            // As if nobody else had fetched it: that would tell the caller of others.
+            fetched.downloaded = fetched.source.is_first_of(tenant);
         }
         Ok(fetched)
     }

@@ -4,7 +4,9 @@
 //! moment. It is then one file of contents (the spool) and an index in memory. Nothing of it is handed out before its
 //! digest has been checked.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
+
+use parking_lot::Mutex;
 
 use crate::tree::Tree;
 
@@ -69,6 +71,8 @@ pub struct Source {
     spool: Arc<spool::Spool>,
     /// Who had it downloaded, where that matters.
     tenant: Option<String>,
+    /// The others who have shown that they could have.
+    proven: Mutex<BTreeSet<String>>,
     /// Holders of the spool when nobody but the source itself holds it.
     own_holders: usize,
 }
@@ -76,7 +80,12 @@ pub struct Source {
 impl Source {
     fn new(tree: Tree, summary: SourceSummary, spool: Arc<spool::Spool>) -> Self {
         let own_holders = Arc::strong_count(&spool);
-        Self { tree: Arc::new(tree), summary, spool, tenant: None, own_holders }
+        Self { tree: Arc::new(tree), summary, spool, tenant: None, proven: Mutex::default(), own_holders }
+    }
+
+    /// Whether a tenant gets it for the first time.
+    fn is_first_of(&self, tenant: &str) -> bool {
+        self.proven.lock().insert(tenant.to_owned())
     }
 
     /// Whether anybody besides the one who asks holds the source, its tree or one of its contents.
@@ -107,6 +116,7 @@ pub struct SourceSummary {
 pub struct Fetched {
     /// The source; held by the caller for as long as it is needed.
     pub source: Arc<Source>,
-    /// Whether this call started the download. False when it was in the cache, or another call was downloading it.
+    /// Whether this call started the download. False when it was in the cache, or another call was downloading it; but for a tenant who gets
+    /// it for the first time always true.
     pub downloaded: bool,
 }

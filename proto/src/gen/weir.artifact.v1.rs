@@ -2735,7 +2735,8 @@ pub struct SourceSummary {
     /// The alias of the header.
     #[prost(string, tag = "1")]
     pub alias: ::prost::alloc::string::String,
-    /// Whether this call downloaded it. False when the cache had it, or another call was downloading it.
+    /// Whether this call downloaded it. False when the cache had it, or another call was downloading it. Where a policy tells callers apart, true
+    /// for the first call of each, also when another had it downloaded: nobody hears of others.
     #[prost(bool, tag = "2")]
     pub downloaded: bool,
     /// Number of regular files.

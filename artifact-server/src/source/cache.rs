@@ -185,7 +185,7 @@ impl SourceCache {
     pub fn stats(&self) -> CacheStats {
         let inner = &self.0;
         let (bytes, entries, sources, evictions) = inner.shelf.figures();
-        let in_flight = inner.flights.lock().digests();
+        let in_flight = inner.flights.lock().sources();
         CacheStats {
             hits: inner.hits.load(Relaxed),
             misses: inner.misses.load(Relaxed),
@@ -243,11 +243,11 @@ impl Inner {
         if result.is_err() {
             self.failures.fetch_add(1, Relaxed);
         }
-        self.flights.lock().end(&target.digest, id);
+        self.flights.lock().end(&target.key(), id);
         result
     }
 
-    /// One try, alone among all flights to this digest. What it brings is on the shelf before another may try.
+    /// One try, alone among all flights that bring this. What it brings is on the shelf before another may try.
     async fn attempt(&self, target: &Target, lane: &Lane, began: &AtomicBool) -> Result<Landed, Failed> {
         let first = !began.swap(true, Relaxed);
         let _turn = match lane.try_enter() {

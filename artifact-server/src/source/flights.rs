@@ -1,7 +1,8 @@
 //! Flights: what is being fetched. Each goes to one URL, and all who ask for that URL share it.
 //!
 //! URLs that stand for one digest have a flight each but one lane, which takes one try at a time. So nothing is downloaded twice at once, and
-//! a URL that fails and waits for its next try does not keep the others from theirs.
+//! a URL that fails and waits for its next try does not keep the others from theirs. With a policy each URL has a lane of its own: one tenant's
+//! slow server must not hold up what another asks for, and what it brings would not be for the other anyway.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -11,9 +12,8 @@ use futures::{
 };
 use reqwest::Url;
 use tokio::sync::{Mutex, MutexGuard, watch};
-use weir_proto::Digest;
 
-use super::{Source, SourceError, fetch::Target};
+use super::{Source, SourceError, fetch::Target, shelf::Key};
 
 /// What a flight brings: the source, and whether the flight itself downloaded it.
 pub(super) type Landed = (Arc<Source>, bool);
@@ -26,12 +26,12 @@ pub(super) type Flight = Shared<BoxFuture<'static, Outcome>>;
 /// All flights that somebody waits for.
 #[derive(Debug, Default)]
 pub(super) struct Flights {
-    by_digest: HashMap<Digest, Together>,
+    by_key: HashMap<Key, Together>,
     /// Tells a flight from a later one.
     started: u64,
 }
 
-/// The flights to one digest.
+/// The flights that bring the same.
 #[derive(Debug, Default)]
 struct Together {
     lane: Arc<Lane>,
@@ -42,7 +42,7 @@ struct Together {
 impl Flights {
     /// The flight to exactly this.
     pub(super) fn find(&self, target: &Target) -> Option<Flight> {
-        let flights = &self.by_digest.get(&target.digest)?.flights;
+        let flights = &self.by_key.get(&target.key())?.flights;
         flights.iter().filter(|(_, url, _)| *url == target.url).find_map(|(_, _, flight)| flight.upgrade())
     }
 
@@ -52,12 +52,12 @@ impl Flights {
         F: Future<Output = Outcome> + Send + 'static,
     {
         // Those that all have left are swept here.
-        self.by_digest.retain(|_, together| {
+        self.by_key.retain(|_, together| {
             together.flights.retain(|(_, _, flight)| flight.upgrade().is_some());
             !together.flights.is_empty()
         });
         self.started += 1;
-        let together = self.by_digest.entry(target.digest.clone()).or_default();
+        let together = self.by_key.entry(target.key()).or_default();
         let flight = fly(self.started, Arc::clone(&together.lane)).boxed().shared();
         if let Some(weak) = flight.downgrade() {
             together.flights.push((self.started, target.url.clone(), weak));
@@ -66,23 +66,23 @@ impl Flights {
     }
 
     /// Forgets a flight that has ended.
-    pub(super) fn end(&mut self, digest: &Digest, id: u64) {
-        let Some(together) = self.by_digest.get_mut(digest) else { return };
+    pub(super) fn end(&mut self, key: &Key, id: u64) {
+        let Some(together) = self.by_key.get_mut(key) else { return };
         together.flights.retain(|(number, _, _)| *number != id);
         if together.flights.is_empty() {
-            self.by_digest.remove(digest);
+            self.by_key.remove(key);
         }
     }
 
-    /// How many digests are on their way.
-    pub(super) fn digests(&self) -> u64 {
+    /// How many sources are on their way.
+    pub(super) fn sources(&self) -> u64 {
         let waited_for =
             |together: &&Together| together.flights.iter().any(|(_, _, flight)| flight.upgrade().is_some());
-        self.by_digest.values().filter(waited_for).count() as u64
+        self.by_key.values().filter(waited_for).count() as u64
     }
 }
 
-/// Where the flights to one digest take turns.
+/// Where the flights that bring the same take turns.
 #[derive(Debug)]
 pub(super) struct Lane {
     turn: Mutex<()>,

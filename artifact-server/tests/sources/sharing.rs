@@ -149,6 +149,21 @@ async fn tenants_share_only_what_each_could_fetch() {
     assert_eq!(scene.server.requests(), ["/x", "/x", "/x", "/x", "/missing", "/b"]);
 }
 
+/// Whoever knows a digest can name a server of its own for it, and let that take forever.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_tenants_slow_server_holds_up_no_other_tenant() {
+    let bytes = tarball(&[("noise", &noise(100_000, 3))]);
+    let (slow, good) = (Reply::stall(&bytes, 50_000), Reply::ok(&bytes));
+    let reply = move |_, path: &str| if path == "/slow" { slow.clone() } else { good.clone() };
+    let scene = Scene::new(&bytes, |_| {}, reply).await;
+    let of = |tenant: &str, path: &str| SourceRequest { tenant: Some(tenant.to_owned()), ..scene.at(path) };
+    let stalled = scene.call(&of("b", "/slow"));
+    until(&scene.cache, "it is on its way", |stats| stats.misses == 1 && stats.bytes > 0).await;
+    assert_eq!(scene.call(&of("a", "/x")).await.unwrap(), Ok(true));
+    assert!(!stalled.is_finished());
+    stalled.abort();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn sources_come_from_named_hosts_alone() {
     let reply = Reply::ok(&small());

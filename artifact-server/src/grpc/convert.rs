@@ -15,7 +15,7 @@ const MAX_REVISION: usize = 1024;
 /// Permission bits of a stored file.
 const DEFAULT_MODE: u32 = 0o600;
 
-/// More algorithms than there are.
+/// Most algorithms in a list: more than there are.
 const MAX_ALGORITHMS: usize = 16;
 
 /// What the server's own flags say; fills what a caller left out.
@@ -113,7 +113,10 @@ pub fn algorithms(field: &str, names: &[String]) -> Result<Vec<Algorithm>, Failu
     let read = |name: &String| {
         name.parse().map_err(|error: DigestError| Failure::field(digest_reason(&error), field, error.to_string()))
     };
-    names.iter().take(MAX_ALGORITHMS).map(read).collect()
+    if names.len() > MAX_ALGORITHMS {
+        return Err(invalid(field, format!("{} algorithms are named, {MAX_ALGORITHMS} are allowed", names.len())));
+    }
+    names.iter().map(read).collect()
 }
 
 /// Reads a digest that may be left out.

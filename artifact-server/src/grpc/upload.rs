@@ -358,7 +358,7 @@ mod tests {
         let (upload, _) = write_order(v1::WriteHeader { mode: Some(0o600), ..good() }, caller(), &defaults()).unwrap();
         assert_eq!((upload.mode, upload.file.as_deref(), upload.revision), (None, Some("a.yaml"), Some(None)));
         type Row = (&'static str, Reason, fn(&mut v1::WriteHeader));
-        let rows: [Row; 14] = [
+        let rows: [Row; 15] = [
             ("header.artifact", Reason::InvalidRequest, |header| header.artifact = None),
             ("header.artifact.kind", Reason::InvalidRequest, |header| {
                 header.artifact.as_mut().unwrap().kind = "..".into();
@@ -382,6 +382,9 @@ mod tests {
             ("header.revision", Reason::InvalidRequest, |header| header.revision = "a".repeat(1025)),
             ("header.digest_algorithms", Reason::UnknownDigestAlgorithm, |header| {
                 header.digest_algorithms = vec!["sha256".into(), "md5".into()];
+            }),
+            ("header.digest_algorithms", Reason::InvalidRequest, |header| {
+                header.digest_algorithms = vec!["sha256".into(); 17];
             }),
         ];
         for (field, reason, change) in rows {

@@ -232,6 +232,7 @@ pub struct WriteHeader {
     #[prost(bool, tag = "8")]
     pub take_over: bool,
     /// Algorithms whose digests the answer should have too: sha256, sha384, sha512, blake3, sha1. Others: UNKNOWN_DIGEST_ALGORITHM.
+    /// More than 16: INVALID_REQUEST.
     #[prost(string, repeated, tag = "9")]
     pub digest_algorithms: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }

@@ -19,28 +19,21 @@ pub enum Why {
 pub(super) struct Position {
     instance: Option<String>,
     sequence: u64,
-    /// Others' events have numbers too, so that a missing one means nothing.
-    filtered: bool,
 }
 
 impl Position {
-    /// Where a watch begins: of one controller's files, or of all.
-    pub(super) fn new(controller: &str) -> Self {
-        Self { filtered: !controller.is_empty(), ..Self::default() }
-    }
-
     /// What an event means to who has heard everything up to here. `None`: nothing was missed.
     pub(super) fn hear(&mut self, event: WatchResponse) -> Option<Notice> {
         let kind = event.r#type();
         let before = self.instance.replace(event.instance);
-        let expected = if kind == EventType::Started { self.sequence } else { self.sequence.saturating_add(1) };
-        // After a break the number says whether something happened meanwhile; whose it was, it does not say.
-        let follows = event.sequence == expected || (self.filtered && kind != EventType::Started);
+        // After a break the number says whether something happened meanwhile; whose it was, it does not say. Within a stream a missing number
+        // is of another controller, or of what a policy hides: what this watch missed, the server says.
+        let missed = kind == EventType::Gap || (kind == EventType::Started && event.sequence != self.sequence);
         self.sequence = event.sequence;
         match before {
             None => Some(Notice::VerifyAll(Why::Started)),
             Some(before) if self.instance.as_ref() != Some(&before) => Some(Notice::VerifyAll(Why::NewInstance)),
-            Some(_) if kind == EventType::Gap || !follows => Some(Notice::VerifyAll(Why::Gap)),
+            Some(_) if missed => Some(Notice::VerifyAll(Why::Gap)),
             Some(_) if kind == EventType::Started => None,
             Some(_) => Some(Notice::File { kind, path: event.path, owner: event.owner }),
         }
@@ -62,20 +55,19 @@ mod tests {
         use EventType::{Gap, Lost, Started, Stored};
         let file = |kind| Some(Notice::File { kind, path: String::new(), owner: String::new() });
         let all = |why| Some(Notice::VerifyAll(why));
-        // Each row: what it shows, of which watch, what was heard before, the event, what it means.
+        // Each row: what it shows, what was heard before, the event, what it means.
         let rows = [
-            ("the first", false, vec![], event("a", 7, Started), all(Why::Started)),
-            ("the next", false, vec![event("a", 7, Started)], event("a", 8, Stored), file(Stored)),
-            ("one is missing", false, vec![event("a", 7, Started)], event("a", 9, Stored), all(Why::Gap)),
-            ("of others", true, vec![event("a", 7, Started)], event("a", 9, Lost), file(Lost)),
-            ("the server says so", true, vec![event("a", 7, Started)], event("a", 8, Gap), all(Why::Gap)),
-            ("a break, all quiet", false, vec![event("a", 7, Started)], event("a", 7, Started), None),
-            ("a break, something", false, vec![event("a", 7, Started)], event("a", 8, Started), all(Why::Gap)),
-            ("a break, of whom?", true, vec![event("a", 7, Started)], event("a", 8, Started), all(Why::Gap)),
-            ("a restart", false, vec![event("a", 7, Started)], event("b", 7, Started), all(Why::NewInstance)),
+            ("the first", vec![], event("a", 7, Started), all(Why::Started)),
+            ("the next", vec![event("a", 7, Started)], event("a", 8, Stored), file(Stored)),
+            ("others' between", vec![event("a", 7, Started)], event("a", 9, Lost), file(Lost)),
+            ("the server says so", vec![event("a", 7, Started)], event("a", 8, Gap), all(Why::Gap)),
+            ("a break, all quiet", vec![event("a", 7, Started)], event("a", 7, Started), None),
+            ("a break, heard all", vec![event("a", 7, Started), event("a", 9, Lost)], event("a", 9, Started), None),
+            ("a break, something", vec![event("a", 7, Started)], event("a", 8, Started), all(Why::Gap)),
+            ("a restart", vec![event("a", 7, Started)], event("b", 7, Started), all(Why::NewInstance)),
         ];
-        for (row, filtered, before, event, expected) in rows {
-            let mut position = Position::new(if filtered { "docs-controller" } else { "" });
+        for (row, before, event, expected) in rows {
+            let mut position = Position::default();
             for event in before {
                 position.hear(event);
             }

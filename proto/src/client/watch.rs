@@ -59,7 +59,7 @@ impl Client {
     /// # }
     /// ```
     pub fn watch(&self, controller: &str) -> impl Stream<Item = Result<Notice, Error>> + Send + use<> {
-        let position = Position::new(controller);
+        let position = Position::default();
         let (client, controller) = (self.clone(), controller.to_owned());
         let waits = client.retries.endless();
         let watch = Watch { client, controller, position, answers: None, waits, away: false };

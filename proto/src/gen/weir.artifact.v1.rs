@@ -676,7 +676,9 @@ pub struct WatchResponse {
     /// Names this run of the server; another value than before means that everything may have changed.
     #[prost(string, tag = "1")]
     pub instance: ::prost::alloc::string::String,
-    /// Rises by one with each event of this instance, filtered ones included in the count of those who see all.
+    /// Rises by one with each event of this instance, whoever may see it. Within a stream a number that is missing is of an event of another
+    /// controller, or of one that a policy hides; what this stream missed, EVENT_TYPE_GAP says. The number of EVENT_TYPE_STARTED is that of the
+    /// last event before: another one than the last that was heard means that there were events meanwhile.
     #[prost(uint64, tag = "2")]
     pub sequence: u64,
     /// What happened.
@@ -1347,7 +1349,8 @@ pub mod artifact_storage_client {
                 .insert(GrpcMethod::new("weir.artifact.v1.ArtifactStorage", "List"));
             self.inner.server_streaming(req, path, codec).await
         }
-        /// What happens to files, as it happens. A hint, not a log: a gap in `sequence` or a new `instance` means verify again.
+        /// What happens to files, as it happens. A hint, not a log: EVENT_TYPE_GAP, a new `instance`, or a stream that starts with another `sequence`
+        /// than the one before ended with means verify again.
         /// Ends with SHUTTING_DOWN when the server does.
         pub async fn watch(
             &mut self,
@@ -1594,7 +1597,8 @@ pub mod artifact_storage_server {
             >
             + std::marker::Send
             + 'static;
-        /// What happens to files, as it happens. A hint, not a log: a gap in `sequence` or a new `instance` means verify again.
+        /// What happens to files, as it happens. A hint, not a log: EVENT_TYPE_GAP, a new `instance`, or a stream that starts with another `sequence`
+        /// than the one before ended with means verify again.
         /// Ends with SHUTTING_DOWN when the server does.
         async fn watch(
             &self,

@@ -41,6 +41,44 @@ fn the_last_of_a_repeated_flag_wins() {
     assert_eq!((config.advertised_address.as_str(), config.serve), ("second", ServeMode::WhenLed));
 }
 
+const ASKED: &str = "WEIR_TEST_FLAGS";
+
+/// The variables of Flux's artifact SDK, each set, empty and overridden. A process of its own has them: here they would be everybody's.
+#[test]
+fn variables_are_defaults() {
+    if let Ok(flags) = std::env::var(ASKED) {
+        let config = config(&flags.split_whitespace().collect::<Vec<_>>()).unwrap();
+        let Config { storage_path, storage_address, advertised_address, .. } = config;
+        println!("is: {} {storage_address} {advertised_address}.", storage_path.display());
+        return;
+    }
+    let set = ["/v", "127.0.0.1:1", "v.test:2"];
+    let rows = [
+        (["", "", ""], "", "/data :9090 localhost:9090"),
+        (set, "", "/v 127.0.0.1:1 v.test:2"),
+        (["", set[1], ""], "", "/data 127.0.0.1:1 127.0.0.1:1"),
+        (set, "--storage-path=/f", "/f 127.0.0.1:1 v.test:2"),
+        (set, "--storage-addr=:3", "/v :3 v.test:2"),
+        (set, "--storage-adv-addr=f.test", "/v 127.0.0.1:1 f.test"),
+        (set, "--storage-path= --storage-addr= --storage-adv-addr=", "/data :9090 localhost:9090"),
+    ];
+    for (values, flags, expected) in rows {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "args::tests::variables_are_defaults", "--nocapture"]).env(ASKED, flags);
+        let output =
+            child.envs(["STORAGE_PATH", "STORAGE_ADDRESS", "STORAGE_ADV_ADDR"].into_iter().zip(values)).output();
+        let said = String::from_utf8(output.unwrap().stdout).unwrap();
+        assert!(said.contains(&format!("is: {expected}.")), "row {values:?} {flags}: {said}");
+    }
+}
+
+#[test]
+fn the_size_of_an_artifact_has_two_names() {
+    for name in ["artifact-max-size", "max-artifact-size"] {
+        assert_eq!(config(&[&format!("--{name}=2Mi")]).unwrap().artifact_max_bytes, 2 << 20, "{name}");
+    }
+}
+
 #[test]
 fn values_are_typed() {
     let flags = [

@@ -58,12 +58,9 @@ func run() error {
 		options.Cache.DefaultNamespaces = map[string]cache.Config{*namespace: {}}
 	}
 	utilruntime.Must(sourcev1.AddToScheme(scheme.Scheme))
-	mgr, err := ctrl.NewManager(ctrl.GetConfigOrDie(), options)
-	if err != nil {
-		return err
-	}
 	store, err := dial(*server)
-	if err != nil {
+	mgr, other := ctrl.NewManager(ctrl.GetConfigOrDie(), options)
+	if err := errors.Join(err, other); err != nil {
 		return err
 	}
 	r := &reconciler{client.WithFieldOwner(mgr.GetClient(), name), mgr.GetEventRecorder(name), store, *namespace, *interval}

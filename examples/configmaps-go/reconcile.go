@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"time"
 
@@ -64,9 +65,9 @@ func (r *reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 }
 
 func (r *reconciler) publish(ctx context.Context, cm *corev1.ConfigMap) error {
-	// Before the first file, else a ConfigMap that is deleted in between leaves one.
+	// Before the first file, else a ConfigMap that is deleted in between leaves one. A lock, as the patch sends others' finalizers, too.
 	if before := cm.DeepCopy(); controllerutil.AddFinalizer(cm, finalizer) {
-		if err := r.Patch(ctx, cm, client.MergeFrom(before)); err != nil {
+		if err := r.Patch(ctx, cm, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
 			return err
 		}
 	}
@@ -92,9 +93,8 @@ func (r *reconciler) publish(ctx context.Context, cm *corev1.ConfigMap) error {
 		return err
 	}
 	// The server keeps what it is configured to. Only we know what is published; consumers may need the file before for a while.
-	_, err = r.store.GarbageCollect(ctx, &weir.GarbageCollectRequest{
-		Caller: owner(cm.UID), Artifacts: []*weir.Collectable{{Artifact: ref(cm), CurrentPath: artifact.Path}}, Grace: durationpb.New(r.interval),
-	})
+	published := []*weir.Collectable{{Artifact: ref(cm), CurrentPath: artifact.Path}}
+	_, err = r.store.GarbageCollect(ctx, &weir.GarbageCollectRequest{Caller: owner(cm.UID), Artifacts: published, Grace: durationpb.New(r.interval)})
 	return err
 }
 
@@ -102,9 +102,8 @@ func (r *reconciler) publish(ctx context.Context, cm *corev1.ConfigMap) error {
 func (r *reconciler) report(ctx context.Context, ea *sourcev1.ExternalArtifact, artifact *meta.Artifact, ready metav1.ConditionStatus, reason, message string) error {
 	before := ea.DeepCopy()
 	ea.Status.Artifact = artifact
-	apimeta.SetStatusCondition(&ea.Status.Conditions, metav1.Condition{
-		Type: meta.ReadyCondition, Status: ready, Reason: reason, Message: message, ObservedGeneration: ea.Generation,
-	})
+	condition := metav1.Condition{Type: meta.ReadyCondition, Status: ready, Reason: reason, Message: message, ObservedGeneration: ea.Generation}
+	apimeta.SetStatusCondition(&ea.Status.Conditions, condition)
 	return r.Status().Patch(ctx, ea, client.MergeFrom(before))
 }
 
@@ -125,7 +124,7 @@ func (r *reconciler) remove(ctx context.Context, cm *corev1.ConfigMap) error {
 	if _, err := r.store.RemoveAll(ctx, &weir.RemoveAllRequest{Caller: owner(cm.UID), Artifact: ref(cm)}); err != nil {
 		return err
 	}
-	return r.Patch(ctx, cm, client.MergeFrom(before))
+	return r.Patch(ctx, cm, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
 }
 
 // owner is who answers for files. It has a UID, so that an object of the same name that comes later is another owner.
@@ -136,21 +135,23 @@ func ref(o client.Object) *weir.ArtifactRef {
 
 // archive streams the files as a tar, of which the server makes the artifact. Equal files give equal bytes, in whatever order they come.
 func (r *reconciler) archive(ctx context.Context, cm *corev1.ConfigMap) (*meta.Artifact, error) {
+	contents := maps.Collect(maps.All(cm.BinaryData)) // A copy, with the keys of data besides: none is in both.
+	for file, text := range cm.Data {
+		contents[file] = []byte(text)
+	}
+	if len(contents) == 0 { // An empty artifact would have Flux delete all that it applied: rather a mistake than a wish.
+		return nil, fmt.Errorf("ConfigMap %s/%s has no keys: add one, or delete it", cm.Namespace, cm.Name)
+	}
 	packed := &bytes.Buffer{} // A ConfigMap has 1 MiB at most. What is larger is better sent while it is read.
 	files := tar.NewWriter(packed)
-	for file, content := range cm.Data {
-		if err := files.WriteHeader(&tar.Header{Name: file, Mode: 0o644, Size: int64(len(content))}); err != nil {
-			return nil, err
+	for file, content := range contents {
+		err := files.WriteHeader(&tar.Header{Name: file, Mode: 0o644, Size: int64(len(content))})
+		if _, more := files.Write(content); err != nil || more != nil {
+			return nil, errors.Join(err, more)
 		}
-		if _, err := io.WriteString(files, content); err != nil {
-			return nil, err
-		}
-	}
-	if err := files.Close(); err != nil {
-		return nil, err
 	}
 	stream, err := r.store.Archive(ctx) // A call that ends early, as by our deadline, leaves nothing behind.
-	if err != nil {
+	if err = errors.Join(files.Close(), err); err != nil {
 		return nil, err
 	}
 	// Every key counts: no ignore rules. Unset, they are those of Flux for git repositories.

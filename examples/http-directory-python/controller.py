@@ -10,7 +10,6 @@ import time
 
 import grpc
 import kubernetes
-from kubernetes.dynamic import DynamicClient
 
 from artifacts import CALL, CONTROLLER, ArtifactServer
 from directory import Directory, DirectoryError
@@ -23,7 +22,7 @@ APPLY = {"field_manager": CONTROLLER, "force_conflicts": True, "_request_timeout
 
 class Controller:
     def __init__(self, options):
-        cluster = DynamicClient(kubernetes.client.ApiClient())
+        cluster = kubernetes.dynamic.DynamicClient(kubernetes.client.ApiClient())
         self.sources = cluster.resources.get(api_version="v1", kind="ConfigMap")
         self.outputs = cluster.resources.get(api_version=OUTPUT["apiVersion"], kind=OUTPUT["kind"])
         self.options, self.server = options, ArtifactServer(options.artifact_server)
@@ -79,10 +78,9 @@ class Controller:
     def apply(self, key, source):
         """The ExternalArtifact without its status, put right if somebody changed it."""
         origin = CONFIG_MAP | {"name": key[1]}
-        meta = {"name": key[1], "namespace": key[0], "labels": {MANAGED_BY: CONTROLLER}}
-        meta["ownerReferences"] = [origin | {"uid": source["metadata"]["uid"]}]
-        body = OUTPUT | {"metadata": meta, "spec": {"sourceRef": origin | {"namespace": key[0]}}}
-        return self.outputs.server_side_apply(body, **APPLY).to_dict()
+        owners, spec = [origin | {"uid": source["metadata"]["uid"]}], {"sourceRef": origin | {"namespace": key[0]}}
+        meta = {"name": key[1], "namespace": key[0], "labels": {MANAGED_BY: CONTROLLER}, "ownerReferences": owners}
+        return self.outputs.server_side_apply(OUTPUT | {"metadata": meta, "spec": spec}, **APPLY).to_dict()
 
     def report(self, key, output, artifact, reason, message):
         """The status: what consumers download, and whether that is what the directory has."""
@@ -93,8 +91,8 @@ class Controller:
         new["observedGeneration"] = output["metadata"]["generation"]
         fields = {"conditions": [new]} | ({"artifact": artifact} if artifact else {})  # what is not applied again is removed
         if status != fields:
-            meta = {"name": key[1], "namespace": key[0]}
-            self.outputs.status.server_side_apply(OUTPUT | {"metadata": meta, "status": fields}, **APPLY)
+            body = OUTPUT | {"metadata": {"name": key[1], "namespace": key[0]}, "status": fields}
+            self.outputs.status.server_side_apply(body, **APPLY)
 
     def follow(self, resource, label):
         """Keys of objects that change; all of them again after ten minutes, so that what is missed is not missed for long."""
@@ -147,6 +145,8 @@ if __name__ == "__main__":
         parser.add_argument(f"--max-{what}", type=int, default=most, help="that reading one directory may take")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # its retries: what comes of them is told below
+    sys.excepthook = lambda kind, error, _: logging.error("the Kubernetes API can not be used: %s", text(error) or kind.__name__)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # the first process of a container has no default for it
     kubernetes.config.load_config()
     Controller(options).run()

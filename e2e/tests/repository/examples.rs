@@ -45,6 +45,8 @@ fn each_rule_stands_on_the_line_that_the_document_names() {
 
 #[test]
 fn an_example_is_short() {
-    let go = lines(&root().join("examples/configmaps-go"), "go");
-    assert!((100..300).contains(&go), "{go} lines of Go");
+    for (folder, ending) in [("configmaps-go", "go"), ("http-directory-python", "py")] {
+        let lines = lines(&root().join("examples").join(folder), ending);
+        assert!((100..300).contains(&lines), "{folder} has {lines} lines");
+    }
 }

@@ -1,5 +1,7 @@
 //! `examples/configmaps-go`, with the rights that its own manifests give it.
 
+use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,10 +13,9 @@ use weir_e2e::resources::{Kind, condition, config_map_yaml, kustomization};
 use weir_e2e::scene::Scene;
 use weir_e2e::tools::Part;
 use weir_e2e::weir::ArtifactServer;
-use weir_e2e::{fetch, manifest, port};
+use weir_e2e::{fetch, port};
 
-/// What the manifests call the namespace and the account.
-const NAMESPACE: &str = "namespace: manifests\n";
+/// What the manifests call the account.
 const NAME: &str = "configmaps-go";
 
 /// A ConfigMap becomes an artifact that kustomize-controller applies; it follows changes, edits, lost files, an emptied volume and a server
@@ -89,8 +90,14 @@ pub(crate) async fn configmaps_in_go_share(scene: Scene) -> Result<()> {
     plain["metadata"].as_object_mut().context("no metadata")?.remove("labels");
     scene.apply(plain).await?;
 
-    scene.apply(config_map("app", "one")).await?;
-    let mut paths = vec![path(&scene.ready(Kind::ExternalArtifact, "app").await?)?];
+    let mut app = config_map("app", "one");
+    app["binaryData"] = json!({"logo.bin": "AP8="});
+    scene.apply(app).await?;
+    let first = scene.ready(Kind::ExternalArtifact, "app").await?;
+    let files = files(&scene.download(&first).await?)?;
+    let names: Vec<_> = files.keys().map(String::as_str).collect();
+    ensure!(names == ["logo.bin", "settings.yaml"] && files["logo.bin"] == [0, 255], "the artifact holds {files:?}");
+    let mut paths = vec![path(&first)?];
     for greeting in ["two", "three"] {
         scene.patch(Kind::ConfigMap, "app", data(greeting)).await?;
         let next = scene
@@ -103,7 +110,7 @@ pub(crate) async fn configmaps_in_go_share(scene: Scene) -> Result<()> {
         paths.push(next);
     }
     // The one before the last is spared: consumers may be on their way to it.
-    let mut kept = paths.split_off(1);
+    let mut kept = paths[1..].to_vec();
     kept.sort();
     eventually("the oldest file is collected, and nothing else is stored", PATIENCE, || async {
         let mut files = server.files()?;
@@ -112,6 +119,17 @@ pub(crate) async fn configmaps_in_go_share(scene: Scene) -> Result<()> {
         Ok(())
     })
     .await?;
+
+    scene.patch(Kind::ConfigMap, "app", json!({"data": null, "binaryData": null})).await?;
+    scene
+        .wait(Kind::ExternalArtifact, "app", "is not Ready, and keeps what it had", |object| {
+            let ready = condition(object, "Ready").unwrap_or(&Value::Null);
+            let said = ready["message"].as_str().is_some_and(|said| said.contains("/app has no keys: add one"));
+            ensure!(ready["status"] == "False" && said, "{ready}");
+            ensure!(Some(&path(object)?) == paths.last(), "{}", object["status"]);
+            Ok(())
+        })
+        .await?;
 
     // It had its turn: what is in its way is told where it was asked for.
     eventually("an event about the name that is taken", PATIENCE, || async {
@@ -134,11 +152,8 @@ pub(crate) async fn configmaps_in_go_share(scene: Scene) -> Result<()> {
 
 /// Starts it under the account and the roles of its manifests, which the API server accepts as a whole.
 async fn start(scene: &Scene, server: &ArtifactServer, interval: &str) -> Result<Process> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/configmaps-go/deploy/deploy.yaml");
-    let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-    ensure!(text.contains(NAMESPACE), "{} names another namespace", file.display());
-    let objects = manifest::parse(&text.replace(NAMESPACE, &format!("namespace: {}\n", scene.namespace)))?;
-    manifest::apply_all(&scene.client(), &scene.namespace, &objects).await?;
+    super::apply(scene, &Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/configmaps-go/deploy/deploy.yaml"))
+        .await?;
     let kubeconfig = scene.stage.control_plane.service_account_kubeconfig(&scene.namespace, NAME).await?;
     let health = port::free()?;
     let process = Program::new(format!("{NAME}@{}", scene.namespace), scene.stage.tools.program(Part::ConfigMaps)?)
@@ -169,6 +184,19 @@ fn config_map(name: &str, greeting: &str) -> Value {
 
 fn data(greeting: &str) -> Value {
     json!({"data": {"settings.yaml": config_map_yaml("settings", "greeting", greeting)}})
+}
+
+/// The files in an artifact.
+fn files(archive: &[u8]) -> Result<BTreeMap<String, Vec<u8>>> {
+    let (mut tar, mut found) = (tar::Archive::new(flate2::read::GzDecoder::new(archive)), BTreeMap::new());
+    for entry in tar.entries()? {
+        let mut entry = entry?;
+        let (name, mut content) = (entry.path()?.display().to_string(), Vec::new());
+        entry.read_to_end(&mut content)?;
+        found.insert(name, content);
+    }
+    found.remove(".");
+    Ok(found)
 }
 
 /// Where the published file lies.

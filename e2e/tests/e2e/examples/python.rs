@@ -77,9 +77,12 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/http-directory-python")
 }
 
+/// Starts it under the account and the role of its manifest.
 async fn controller(scene: &Scene, python: &Python, server: &ArtifactServer) -> Result<Process> {
+    super::apply(scene, &folder().join("deploy/rbac.yaml")).await?;
+    let kubeconfig = scene.stage.control_plane.service_account_kubeconfig(&scene.namespace, "http-directory").await?;
     Program::new(format!("http-directory@{}", scene.namespace), python.interpreter())
-        .env("KUBECONFIG", scene.stage.control_plane.kubeconfig())
+        .env("KUBECONFIG", kubeconfig)
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .arg(folder().join("controller.py"))
         .arg(format!("--artifact-server={}", server.endpoint()))
@@ -122,6 +125,14 @@ pub(crate) async fn python_publishes_a_directory_as_long_as_it_is_wanted(scene: 
     ensure!(first["spec"]["sourceRef"]["kind"] == "ConfigMap", "{}", first["spec"]);
     scene.apply(kustomization("site", &scene.namespace, (Kind::ExternalArtifact, "site"), "./")).await?;
     scene.config_map("settings", "greeting", "hello").await?;
+    // What did not change is not sent again; what does is seen all the same.
+    let log = scene.stage.run.log(&format!("http-server@{}", scene.namespace));
+    eventually("the file is asked for with a condition", PATIENCE, || async {
+        let asked = fs::read_to_string(&log)?;
+        ensure!(asked.contains("\"GET /site/map.yaml HTTP/1.1\" 304"), "{asked}");
+        Ok(())
+    })
+    .await?;
 
     example.write(&[("site/map.yaml", &config_map_yaml("settings", "greeting", "servus"))])?;
     scene.config_map("settings", "greeting", "servus").await?;
@@ -214,5 +225,24 @@ pub(crate) async fn python_stays_below_the_url(scene: Scene) -> Result<()> {
     }
     example.publish("many", "many/", "1s").await?;
     example.fails("many", "FetchFailed", "more than 1000 entries (--max-entries)").await?;
+    Ok(())
+}
+
+/// Without an API server it does not start, and says so in one line.
+pub(crate) async fn python_says_that_the_api_is_away(scene: Scene) -> Result<()> {
+    let python = Python::ensure(&folder().join("requirements.txt")).await?;
+    let cluster = json!({"server": format!("http://{}", port::free()?)});
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "c", "users": [{"name": "u", "user": {}}],
+        "clusters": [{"name": "c", "cluster": cluster}], "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+    });
+    let kubeconfig = scene.stage.run.folder("kubeconfig")?.join("config");
+    fs::write(&kubeconfig, config.to_string())?;
+    let mut command = tokio::process::Command::new(python.interpreter());
+    command.arg(folder().join("controller.py")).env("KUBECONFIG", kubeconfig).env("PYTHONDONTWRITEBYTECODE", "1");
+    let output = tokio::time::timeout(PATIENCE, command.kill_on_drop(true).output()).await??;
+    let said = String::from_utf8(output.stderr)?;
+    let clear = said.lines().count() == 1 && said.contains("the Kubernetes API can not be used: ");
+    ensure!(output.status.code() == Some(1) && clear && said.contains("refused"), "{}: {said}", output.status);
     Ok(())
 }

@@ -13,3 +13,4 @@ pub mod program;
 pub mod rust;
 pub mod setup;
 pub mod stand;
+mod strays;

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use super::case::{Transport, folder};
 use super::control::{self, Ending};
 use super::setup::{Peer, Setup};
-use super::{fixtures, identities};
+use super::{fixtures, identities, strays};
 use crate::port;
 use crate::run_dir::RunDir;
 use crate::weir::ArtifactServer;
@@ -109,7 +109,7 @@ impl Stand {
             ("ending".to_owned(), to(&format!("ending-{runner}"), Some("tenant"))),
         ]);
         if self.transport == Transport::Mtls {
-            for name in ["stranger", "nobody", "forged"] {
+            for name in ["stranger", "nobody"].into_iter().chain(identities::UNFIT) {
                 peers.insert(name.to_owned(), to("tenant", Some(name)));
             }
             peers.insert("uncertified".to_owned(), to("tenant", None));
@@ -120,14 +120,14 @@ impl Stand {
     /// Ends everything.
     ///
     /// # Errors
-    /// When a server does not end.
+    /// When a server does not end, or a file is where no call may put one.
     pub async fn stop(mut self) -> Result<()> {
-        self.main.stop().await?;
-        self.narrow.stop().await?;
-        for server in self.ending.lock().await.values_mut() {
+        let mut ending = self.ending.lock().await;
+        for server in [&mut self.main, &mut self.narrow].into_iter().chain(ending.values_mut()) {
             if server.process().is_ok() {
                 server.stop().await?;
             }
+            strays::none(server.folder())?;
         }
         Ok(())
     }

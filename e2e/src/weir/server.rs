@@ -16,6 +16,7 @@ use crate::run_dir::RunDir;
 #[derive(Debug)]
 pub struct ArtifactServer {
     part: Part,
+    folder: PathBuf,
     storage: PathBuf,
     socket: PathBuf,
     artifacts: SocketAddr,
@@ -53,7 +54,13 @@ impl ArtifactServer {
             .arg(format!("--health-addr={health}"))
             .args(arguments.iter().copied());
         let part = Part::start(run, program, format!("http://{health}/healthz")).await?;
-        Ok(Self { part, storage, socket, artifacts, metrics, health })
+        Ok(Self { part, folder, storage, socket, artifacts, metrics, health })
+    }
+
+    /// The folder with all that it writes: volume, socket, source cache.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The folder that it stores artifacts in.

@@ -13,6 +13,8 @@ mod builds;
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod deadlines;
+#[cfg(test)]
 mod documents;
 #[cfg(test)]
 mod downloads;

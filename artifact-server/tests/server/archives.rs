@@ -13,6 +13,7 @@ use weir_proto::{
 };
 
 use crate::{
+    attacks::elsewhere,
     builds::{artifact, build_new},
     process::{Place, Server, caller},
     sources::{Sources, names},
@@ -191,6 +192,7 @@ async fn a_tar_that_is_cut_off_is_refused_wherever_that_is() {
 async fn what_is_no_tar_is_refused_and_leaves_nothing() {
     let place = Place::new();
     let server = place.start(&["--artifact-max-size=1Mi", "--source-max-entries=100"]).await;
+    let outside = elsewhere(&place);
     let link = |kind, name: &str, target: &str| {
         let mut tar = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_ustar();
@@ -250,4 +252,5 @@ async fn what_is_no_tar_is_refused_and_leaves_nothing() {
     assert_eq!(stored_names(&server, &response).await, ["."]);
     let foreign = ArchiveHeader { caller: other(), ..header() };
     assert_eq!(refusal(archive(&server, foreign, &good).await).reason, Reason::OwnedByAnother);
+    assert_eq!(elsewhere(&place), outside);
 }

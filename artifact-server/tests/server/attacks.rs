@@ -13,7 +13,7 @@ use crate::{
     uploads::{digest, header, other, refusal, write},
 };
 
-/// Everything below a folder but the server's socket and cache.
+/// Everything below a folder, sorted.
 fn everything(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -27,6 +27,14 @@ fn everything(folder: &Path) -> Vec<String> {
         }
     }
     found.sort();
+    found
+}
+
+/// All that lies elsewhere than artifacts do, but for what the server notes of callers. No attack may change it.
+pub(crate) fn elsewhere(place: &Place) -> Vec<String> {
+    let own = ["externalartifact", ".weir/epochs.json"].map(|path| place.volume().join(path));
+    let mut found = everything(place.path());
+    found.retain(|path| !own.iter().any(|own| Path::new(path).starts_with(own)));
     found
 }
 
@@ -76,6 +84,7 @@ async fn names_lead_nowhere() {
 async fn streams_that_lie_store_nothing() {
     let place = Place::new();
     let server = place.start(&["--artifact-max-size=1Mi"]).await;
+    let outside = elsewhere(&place);
     let bytes = b"some bytes";
     let with = |change: &dyn Fn(&mut WriteHeader)| {
         let mut header = header("a");
@@ -128,12 +137,14 @@ async fn streams_that_lie_store_nothing() {
         assert_eq!((refused.reason, refused.field.as_deref()), (reason, Some(field)), "row {row}");
         assert_eq!(place.files(), [""; 0], "row {row}");
     }
+    assert_eq!(elsewhere(&place), outside);
 }
 
 #[tokio::test]
 async fn only_as_many_bytes_as_may_be_are_taken_and_none_are_some() {
     let place = Place::new();
     let server = place.start(&["--artifact-max-size=1Mi"]).await;
+    let outside = elsewhere(&place);
     let bytes = b"some bytes";
     let large = refusal(write(&server, header("a"), &vec![0; (1 << 20) + 1]).await);
     assert_eq!(large.reason, Reason::TooLarge);
@@ -149,12 +160,14 @@ async fn only_as_many_bytes_as_may_be_are_taken_and_none_are_some() {
     write(&server, header("large"), &vec![0; 1 << 20]).await.unwrap();
     let own = digest(Algorithm::Sha256, bytes).replace("sha256:", "");
     write(&server, header(&format!("{own}.tar.gz")), bytes).await.unwrap();
+    assert_eq!(elsewhere(&place), outside);
 }
 
 #[tokio::test]
 async fn what_is_anothers_stays_as_it_is() {
     let place = Place::new();
     let server = place.start(&[]).await;
+    let outside = elsewhere(&place);
     let ours = write(&server, header("a"), b"ours").await.unwrap().artifact.unwrap();
     let before = place.files();
     for file in ["a", "b"] {
@@ -168,4 +181,5 @@ async fn what_is_anothers_stays_as_it_is() {
     let all = RemoveAllRequest { caller: other(), artifact: header("a").artifact, take_over: false };
     assert_eq!(server.storage().remove_all(all).await.unwrap().into_inner().removed, [""; 0]);
     assert_eq!(place.files(), before);
+    assert_eq!(elsewhere(&place), outside);
 }

@@ -117,23 +117,20 @@ async fn half_of_a_pair_changes_nothing() {
     let (one, two, client) = (ours.server(), ours.server(), ours.client(&["a.test"]));
     let files = Files::new(place.path(), &one, &ours);
     let server = place.start_secured(&files.flags()).await;
-    let kept = |times| {
+    let stays = "the last good one stays";
+    let kept = async |times| {
+        server.lines.wait_times(stays, times).await;
+        assert!(info(&server, &ours, Some(&client)).await.is_ok());
         let log = server.lines.text();
-        assert_eq!(log.matches("the last good one stays").count(), times, "one line for each: {log}");
+        assert_eq!(log.matches(stays).count(), times, "one line for each: {log}");
     };
-    let wait = || tokio::time::sleep(Duration::from_millis(700));
     files.write("tls.crt", &two.certificate);
-    wait().await;
-    assert!(info(&server, &ours, Some(&client)).await.is_ok());
-    kept(1);
+    kept(1).await;
     assert!(server.lines.text().contains("give both of one pair"));
     files.write("tls.key", "-----BEGIN PRIVATE KEY-----\nMIG");
-    wait().await;
-    assert!(info(&server, &ours, Some(&client)).await.is_ok());
-    kept(2);
+    kept(2).await;
     files.write("ca.crt", "");
-    wait().await;
-    assert!(info(&server, &ours, Some(&client)).await.is_ok());
+    kept(3).await;
     let foreign = Authority::new("foreign");
     files.write("ca.crt", &foreign.pem());
     files.write("tls.key", &two.key);

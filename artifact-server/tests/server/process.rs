@@ -62,6 +62,17 @@ impl Lines {
         }
     }
 
+    /// Waits until a text was said that often. It may be said in time only by another task, so the thread is not held up.
+    pub(crate) async fn wait_times(&self, what: &str, times: usize) {
+        let said = async {
+            while self.text().matches(what).count() < times {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let said = tokio::time::timeout(DEADLINE, said).await;
+        assert!(said.is_ok(), "{what:?} was not said {times} times: {}", self.text());
+    }
+
     pub(crate) fn text(&self) -> String {
         self.0.0.lock().join("\n")
     }

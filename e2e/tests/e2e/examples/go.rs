@@ -120,16 +120,7 @@ pub(crate) async fn configmaps_in_go_share(scene: Scene) -> Result<()> {
     })
     .await?;
 
-    scene.patch(Kind::ConfigMap, "app", json!({"data": null, "binaryData": null})).await?;
-    scene
-        .wait(Kind::ExternalArtifact, "app", "is not Ready, and keeps what it had", |object| {
-            let ready = condition(object, "Ready").unwrap_or(&Value::Null);
-            let said = ready["message"].as_str().is_some_and(|said| said.contains("/app has no keys: add one"));
-            ensure!(ready["status"] == "False" && said, "{ready}");
-            ensure!(Some(&path(object)?) == paths.last(), "{}", object["status"]);
-            Ok(())
-        })
-        .await?;
+    without_keys_it_stays(&scene, paths.last()).await?;
 
     // It had its turn: what is in its way is told where it was asked for.
     eventually("an event about the name that is taken", PATIENCE, || async {
@@ -148,6 +139,20 @@ pub(crate) async fn configmaps_in_go_share(scene: Scene) -> Result<()> {
     scene.gone(Kind::ConfigMap, "taken").await?;
     ensure!(scene.get(Kind::ExternalArtifact, "taken").await?.is_some(), "it went with a ConfigMap that it is not of");
     Ok(())
+}
+
+/// An artifact without files would have Flux delete what it applied.
+async fn without_keys_it_stays(scene: &Scene, last: Option<&String>) -> Result<()> {
+    scene.patch(Kind::ConfigMap, "app", json!({"data": null, "binaryData": null})).await?;
+    scene
+        .wait(Kind::ExternalArtifact, "app", "is not Ready, and keeps what it had", |object| {
+            let ready = condition(object, "Ready").unwrap_or(&Value::Null);
+            let said = ready["message"].as_str().is_some_and(|said| said.contains("/app has no keys: add one"));
+            ensure!(ready["status"] == "False" && said, "{ready}");
+            ensure!(Some(&path(object)?) == last, "{}", object["status"]);
+            Ok(())
+        })
+        .await
 }
 
 /// Starts it under the account and the roles of its manifests, which the API server accepts as a whole.

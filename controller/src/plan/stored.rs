@@ -46,24 +46,40 @@ pub struct Recall<'a> {
 }
 
 impl Recall<'_> {
-    /// What each output should say, by its place in the spec; `None` where that is not known, e.g. of a file without a record.
+    /// What each output should say; `None` where that is not known, e.g. of a file without a record. The outputs are those that are
+    /// `wanted`; where a path pattern was not looked up yet, those of the inventory.
     ///
     /// `published` is what the output says now. Only two things are taken from there, as nothing else has them: the origin revision
     /// of content that did not change, and since when the bytes are there.
     pub fn artifacts(
         &self,
+        wanted: Option<&Wanted>,
         files: &[StoredFile],
         published: impl Fn(&InventoryEntry) -> Option<Artifact>,
     ) -> Vec<Option<(ObjectKey, Artifact)>> {
         let paths = files.iter().filter_map(|file| Some((file.artifact.as_ref()?.path.as_str(), file)));
         let files: HashMap<&str, &StoredFile> = paths.collect();
         let entries = entries(self.generator);
-        let artifact = |spec: &OutputArtifact| {
-            let entry = *entries.get(spec.name.as_str())?;
+        let artifact = |name: &str, spec: &OutputArtifact| {
+            let entry = *entries.get(name)?;
             let file = files.get(inventory::path(entry).as_str())?;
             Some((entry.key(), self.artifact(file, spec, entry, published(entry).as_ref())?))
         };
-        self.generator.spec.artifacts.iter().map(artifact).collect()
+        match wanted {
+            Some(wanted) => wanted.artifacts().map(|spec| artifact(&spec.name, spec)).collect(),
+            None => {
+                let template = self.template();
+                self.generator.inventory().iter().map(|entry| artifact(&entry.name, template?)).collect()
+            }
+        }
+    }
+
+    /// An artifact of the spec that stands for all, as they name the same sources for their revisions. A name does not tell which
+    /// template it was made by.
+    fn template(&self) -> Option<&OutputArtifact> {
+        let (first, others) = self.generator.spec.artifacts.split_first()?;
+        let revisions = |spec: &OutputArtifact| (spec.revision.clone(), spec.origin_revision.clone());
+        others.iter().all(|other| revisions(other) == revisions(first)).then_some(first)
     }
 
     fn artifact(
@@ -114,7 +130,7 @@ mod tests {
     use super::*;
     use crate::{
         api::{ORIGIN_REVISION_KEY, artifact_generator::ArtifactGeneratorStatus},
-        plan::observe::ObservedSource,
+        plan::{observe::ObservedSource, pattern::Rendered},
     };
 
     fn file(name: &str, file: &str) -> StoredFile {
@@ -168,7 +184,8 @@ mod tests {
         published: Option<Artifact>,
     ) -> Option<Artifact> {
         let recall = Recall { generator, sources: &sources(), origin: Origin::WithContent, advertised };
-        let mut found = recall.artifacts(files, |_| published.clone());
+        let listed = Wanted::Listed(generator.clone().into());
+        let mut found = recall.artifacts(Some(&listed), files, |_| published.clone());
         assert_eq!(found.len(), 1);
         found.remove(0).map(|(key, artifact)| {
             assert_eq!(key, ObjectKey::new("n", "a"));
@@ -246,6 +263,42 @@ mod tests {
         let mut foreign = generator.clone();
         foreign.metadata.namespace = Some("other".into());
         assert_eq!(recalled(&foreign, &[file("a", "1")], "", None), None, "an entry of another namespace");
+    }
+
+    #[test]
+    fn what_a_path_pattern_made_is_recalled_too() {
+        let of = |name: &str, revision: &str| OutputArtifact {
+            name: name.into(),
+            revision: revision.into(),
+            ..OutputArtifact::default()
+        };
+        let expanded = |names: &[&str]| {
+            let one = |name: &&str| Rendered { artifact: of(name, ""), captures: [].into() };
+            Wanted::Expanded(names.iter().map(one).collect())
+        };
+        // (row, templates, what they were expanded to if that is known, what is recalled)
+        let rows = [
+            ("by its entries", vec![of("{app}", "")], None, vec![Some("latest@sha256:1")]),
+            ("with their revision", vec![of("{app}", "@src")], None, vec![Some("main@2")]),
+            ("two templates of a kind", vec![of("{app}", ""), of("{app}-x", "")], None, vec![Some("latest@sha256:1")]),
+            ("either of two", vec![of("{app}", ""), of("{app}-x", "@src")], None, vec![None]),
+            ("looked up", vec![of("{app}", "@src")], Some(expanded(&["a"])), vec![Some("latest@sha256:1")]),
+            ("one is new", vec![of("{app}", "")], Some(expanded(&["a", "b"])), vec![Some("latest@sha256:1"), None]),
+        ];
+        for (row, templates, wanted, revisions) in rows {
+            let mut generator = generator("", "");
+            generator.spec.path_pattern = "@src/apps/{app}".into();
+            generator.spec.artifacts = templates;
+            let sources = sources();
+            let recall =
+                Recall { generator: &generator, sources: &sources, origin: Origin::WithContent, advertised: "host:80" };
+            let found = recall.artifacts(wanted.as_ref(), &[file("a", "1")], |_| None);
+            let is_ours = |artifact: &Artifact| artifact.url == "http://host:80/externalartifact/n/a/1.tar.gz";
+            assert!(found.iter().flatten().all(|(_, artifact)| is_ours(artifact)), "row {row}: --storage-adv-addr");
+            let found: Vec<_> =
+                found.iter().map(|one| one.as_ref().map(|(_, artifact)| artifact.revision.as_str())).collect();
+            assert_eq!(found, revisions, "row {row}");
+        }
     }
 
     #[test]

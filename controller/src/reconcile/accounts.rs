@@ -56,7 +56,7 @@ impl Run<'_> {
             let key = entry.key();
             outputs.published(&key).or_else(|| outputs.get(&key)?.artifact().cloned())
         };
-        let artifacts = recall.artifacts(self.files().await?, published);
+        let artifacts = recall.artifacts(self.known_wanted(observed).as_ref(), self.files().await?, published);
         let is_complete = artifacts.iter().all(Option::is_some);
         for (key, artifact) in artifacts.into_iter().flatten() {
             outputs.expect(&key, artifact);

@@ -69,7 +69,7 @@ impl Run<'_> {
         if let Some(drift) = self.compare(observed, &[]) {
             return Ok(Some(drift));
         }
-        self.recall(observed).await.map_err(|error| error.of_verify())?;
+        let is_recalled = self.recall(observed).await.map_err(|error| error.of_verify())?;
         if let Some(drift) = self.compare(observed, &[]) {
             return Ok(Some(drift));
         }
@@ -77,7 +77,8 @@ impl Run<'_> {
         self.mark(&checked).await;
         let verdicts: Vec<_> = checked.iter().map(|(_, verdict)| *verdict).collect();
         let drift = if verdicts.iter().all(|verdict| *verdict == Verdict::Ok) {
-            None
+            // What could not be compared may be anything. Once it is mended this process knows.
+            (!is_recalled).then_some(Drift::ExternalArtifactsChanged)
         } else {
             self.compare(observed, &verdicts)
         };

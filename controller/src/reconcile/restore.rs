@@ -1,5 +1,5 @@
-//! Mends outputs that others changed or deleted. When their files are good and all that they say is known, they are applied again,
-//! and no source is asked for.
+//! Mends outputs that others changed or deleted. When their files are good and all that they say is known, they are applied again:
+//! nothing is built, and a source is looked at only where a path pattern was not looked up yet.
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use tracing::debug;
@@ -15,12 +15,15 @@ use crate::{
 impl Run<'_> {
     /// Brings everything to what the spec asks for, in the cheapest way that there is.
     pub(super) async fn mend(&self, drift: Drift, observed: &Observed) -> Result<Built, ReconcileError> {
-        if drift == Drift::ExternalArtifactsChanged
-            && let Some(wanted) = self.known_wanted(observed)
-            && let Some(artifacts) = self.known(&wanted, observed).await?
-        {
-            debug!(artifacts = artifacts.len(), "all files are good, outputs are restored without their sources");
-            return self.restore(&wanted, artifacts).await;
+        if drift == Drift::ExternalArtifactsChanged {
+            let wanted = match self.known_wanted(observed) {
+                Some(wanted) => wanted,
+                None => self.wanted(observed).await?,
+            };
+            if let Some(artifacts) = self.known(&wanted, observed).await? {
+                debug!(artifacts = artifacts.len(), "all files are good, outputs are restored and nothing is built");
+                return self.restore(&wanted, artifacts).await;
+            }
         }
         let wanted = self.wanted(observed).await?;
         self.build(&wanted, observed).await

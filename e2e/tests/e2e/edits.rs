@@ -7,7 +7,7 @@ use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::time::{Duration, Instant};
 use weir_e2e::eventually::{PATIENCE, eventually};
-use weir_e2e::resources::{Kind, condition};
+use weir_e2e::resources::{Kind, artifact, artifact_generator, condition};
 use weir_e2e::scene::Scene;
 use weir_e2e::weir::Weir;
 
@@ -31,12 +31,24 @@ pub(crate) async fn published(scene: &Scene) -> Result<Value> {
     scene.ready(Kind::ExternalArtifact, "one").await
 }
 
-/// Everything about an output is edited and another one is deleted while the controller is away. All of it comes back, and the sources
-/// are not asked for.
+/// A generator `folders` with two artifacts of each app, `of-…` and `at-…`, which differ in what their revision is.
+pub(crate) fn folders() -> Value {
+    let mut artifacts = ["of-{app}", "at-{app}"].map(|name| artifact(name, &[("@repo/apps/{app}/**", "@artifact/")]));
+    artifacts[1]["revision"] = json!("@repo");
+    let mut object = artifact_generator("folders", "repo", json!(artifacts));
+    object["spec"]["pathPattern"] = json!("@repo/apps/{app}");
+    object
+}
+
+/// Everything about an output is edited, one of a path pattern is too, and another one is deleted while the controller is away. All of it
+/// comes back, and nothing is built.
 pub(crate) async fn made_while_nobody_watched_are_corrected(scene: Scene) -> Result<()> {
     let mut weir = Weir::start(&scene).await?;
     let one = published(&scene).await?;
     let two = scene.ready(Kind::ExternalArtifact, "two").await?;
+    scene.apply(folders()).await?;
+    scene.ready(Kind::ArtifactGenerator, "folders").await?;
+    let of_one = scene.ready(Kind::ExternalArtifact, "of-one").await?;
     let builds_before = builds(&weir).await?;
     let path = one["status"]["artifact"]["path"].as_str().context("no path")?;
     let condition = |field: &str, value: Value| {
@@ -71,14 +83,19 @@ pub(crate) async fn made_while_nobody_watched_are_corrected(scene: Scene) -> Res
     }
     weir.controller.stop().await?;
     scene.delete(Kind::ExternalArtifact, "two").await?;
+    let edit = json!({"status": {"artifact": {"revision": "latest@other"}}});
+    scene.patch_status(Kind::ExternalArtifact, "of-one", edit).await?;
     weir.controller.restart().await?;
-    scene
-        .wait(Kind::ExternalArtifact, "two", "as it was", |object| {
-            ensure!(object["status"]["artifact"] == two["status"]["artifact"], "{}", object["status"]);
-            Ok(())
-        })
-        .await?;
+    for (name, was) in [("two", &two), ("of-one", &of_one)] {
+        scene
+            .wait(Kind::ExternalArtifact, name, "as it was", |object| {
+                ensure!(object["status"]["artifact"] == was["status"]["artifact"], "{}", object["status"]);
+                Ok(())
+            })
+            .await?;
+    }
     scene.ready(Kind::ArtifactGenerator, "gen").await?;
+    scene.ready(Kind::ArtifactGenerator, "folders").await?;
     let builds = builds(&weir).await?;
     ensure!(builds == builds_before, "{builds} artifacts were built, {builds_before} before");
     weir.stop().await

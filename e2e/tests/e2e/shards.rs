@@ -9,6 +9,7 @@ use weir_e2e::resources::{Kind, artifact, artifact_generator};
 use weir_e2e::scene::Scene;
 use weir_e2e::weir::{ArtifactServer, Controller, SERVICE_ACCOUNT};
 
+use crate::edits::folders;
 use crate::reconcile::{generator, message, reason, two_apps};
 
 const LABEL: &str = "sharding.fluxcd.io/key";
@@ -114,12 +115,18 @@ pub(crate) async fn a_generator_moves_and_nothing_is_lost(scene: Scene) -> Resul
     scene.apply(labelled(&scene, stays, "2-more")).await?;
     let nobodys = artifact_generator("nobodys", "repo", json!([artifact("none", &[("@repo/apps/**", "@artifact/")])]));
     scene.apply(nobodys).await?;
+    scene.apply(labelled(&scene, folders(), "1")).await?;
     let made = [served_by(&scene, "one", "127.0.0.1").await?, served_by(&scene, "two", "127.0.0.1").await?];
+    let folder = served_by(&scene, "of-one", "127.0.0.1").await?;
+    scene.ready(Kind::ArtifactGenerator, "folders").await?;
     served_by(&scene, "stay", "localhost").await?;
     let before = scene.ready(Kind::ArtifactGenerator, "gen").await?;
     scene.ready(Kind::ArtifactGenerator, "stays").await?;
     let builds = shards.builds().await?;
 
+    move_to(&scene, "folders", "2").await?;
+    let moved = served_by(&scene, "of-one", "localhost").await?;
+    ensure!(content(&moved) == content(&folder), "{} became {}", folder["status"], moved["status"]);
     move_to(&scene, "gen", "2").await?;
     for was in &made {
         let name = was["metadata"]["name"].as_str().context("no name")?;
@@ -140,8 +147,15 @@ pub(crate) async fn a_generator_moves_and_nothing_is_lost(scene: Scene) -> Resul
             Ok(object.clone())
         })
         .await?;
-    scene.ready(Kind::ArtifactGenerator, "gen").await?;
-    scene.ready(Kind::ArtifactGenerator, "stays").await?;
+    scene
+        .wait(Kind::ExternalArtifact, "of-two", "a new revision", |object| {
+            ensure!(content(object)[0] == content(&second)[0], "{}", object["status"]["artifact"]);
+            Ok(())
+        })
+        .await?;
+    for name in ["gen", "stays", "folders"] {
+        scene.ready(Kind::ArtifactGenerator, name).await?;
+    }
     let builds = shards.builds().await?;
 
     move_to(&scene, "gen", "1").await?;

@@ -33,6 +33,20 @@ pub fn after_failure(before: &[InventoryEntry], stored: &[InventoryEntry]) -> Ve
     after
 }
 
+/// Of what a run published, what is other than `before`, or what an earlier run still `owes` the news of.
+pub fn changed(
+    before: &[InventoryEntry],
+    published: &[InventoryEntry],
+    owes: impl Fn(&ObjectKey) -> bool,
+) -> Vec<InventoryEntry> {
+    let known: BTreeMap<_, _> = before.iter().map(|entry| (entry.key(), &entry.digest)).collect();
+    let is_changed = |entry: &&InventoryEntry| {
+        let key = entry.key();
+        known.get(&key) != Some(&&entry.digest) || owes(&key)
+    };
+    published.iter().filter(is_changed).cloned().collect()
+}
+
 /// The inventory after a run that published everything: what it published, in order, and those orphans that could not be
 /// deleted, so that they are tried again.
 pub fn after_success(
@@ -105,6 +119,23 @@ mod tests {
         ];
         for (row, before, stored, after) in rows {
             assert_eq!(show(&after_failure(&read(before), &read(stored))), after, "row {row}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_new_is_news() {
+        // (row, before, published, owed by an earlier run, changed)
+        let rows = [
+            ("§14 first run", "", "a:1 b:1", "", "a:1 b:1"),
+            ("§14 up to date", "a:1 b:1", "a:1 b:1", "", ""),
+            ("§14 other content", "a:1 b:1", "a:1 b:2", "", "b:2"),
+            ("stored by a run that could not publish it", "a:1 b:2", "a:1 b:2", "b", "b:2"),
+            ("not published by this run either", "a:1 b:2", "a:1", "b", ""),
+        ];
+        for (row, before, published, owed, expected) in rows {
+            let owed = keys(owed);
+            let found = changed(&read(before), &read(published), |key| owed.contains(key));
+            assert_eq!(show(&found), expected, "row {row}");
         }
     }
 

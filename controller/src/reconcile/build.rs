@@ -17,14 +17,6 @@ use crate::{
     server::BuildCall,
 };
 
-/// What was built and published.
-pub(super) struct Built {
-    /// One entry for each artifact, in their order.
-    pub(super) entries: Vec<InventoryEntry>,
-    /// Places of those whose file is another than before.
-    pub(super) changed: Vec<usize>,
-}
-
 /// The names that a run keeps for itself until it ends, in whatever way.
 pub(super) struct Claims<'a> {
     context: &'a Context,
@@ -46,13 +38,17 @@ pub(super) type Progress = Vec<Option<Result<InventoryEntry, ReconcileError>>>;
 
 impl Run<'_> {
     /// Builds and publishes every artifact. All are attempted; the first failure in their order is the one returned.
-    pub(super) async fn build(&self, wanted: &Wanted, observed: &Observed) -> Result<Built, ReconcileError> {
+    pub(super) async fn build(
+        &self,
+        wanted: &Wanted,
+        observed: &Observed,
+    ) -> Result<Vec<InventoryEntry>, ReconcileError> {
         let (_claims, mut progress) = self.claim_all(wanted).await;
         let free: Vec<usize> = (0..progress.len()).filter(|&index| progress[index].is_none()).collect();
         if !free.is_empty() {
             self.build_and_publish(wanted, observed, free, &mut progress).await?;
         }
-        self.built(wanted, progress)
+        built(wanted, progress)
     }
 
     /// Claims every name. What is left open can be worked on as long as the claims are kept.
@@ -63,28 +59,6 @@ impl Run<'_> {
             progress.push(self.claim(artifact, &mut claims).await);
         }
         (claims, progress)
-    }
-
-    /// What became of all, or the first failure in their order. One that is tried again comes first: a run that stalls is not.
-    pub(super) fn built(&self, wanted: &Wanted, progress: Progress) -> Result<Built, ReconcileError> {
-        let (mut entries, mut failures) = (Vec::with_capacity(progress.len()), Vec::new());
-        for (done, artifact) in progress.into_iter().zip(wanted.artifacts()) {
-            match done {
-                Some(Ok(entry)) => entries.push(entry),
-                Some(Err(failure)) => failures.push(failure),
-                None => failures.push(ReconcileError::Server(format!("it gave no result for {}", artifact.name))),
-            }
-        }
-        // The sort is stable.
-        failures.sort_by_key(|failure| failure.next() == Next::Stall);
-        if let Some(failure) = failures.into_iter().next() {
-            return Err(failure);
-        }
-        let before: HashMap<_, _> =
-            self.generator.inventory().iter().map(|entry| (entry.name.as_str(), &entry.digest)).collect();
-        let is_changed = |&index: &usize| before.get(entries[index].name.as_str()) != Some(&&entries[index].digest);
-        let changed = (0..entries.len()).filter(is_changed).collect();
-        Ok(Built { entries, changed })
     }
 
     /// An output of another generator that lives is not taken from it: the two would fight for ever. The name is this run's as
@@ -198,6 +172,21 @@ impl Run<'_> {
             );
         }
     }
+}
+
+/// What became of all, in their order, or the first failure. One that is tried again comes first: a run that stalls is not.
+pub(super) fn built(wanted: &Wanted, progress: Progress) -> Result<Vec<InventoryEntry>, ReconcileError> {
+    let (mut entries, mut failures) = (Vec::with_capacity(progress.len()), Vec::new());
+    for (done, artifact) in progress.into_iter().zip(wanted.artifacts()) {
+        match done {
+            Some(Ok(entry)) => entries.push(entry),
+            Some(Err(failure)) => failures.push(failure),
+            None => failures.push(ReconcileError::Server(format!("it gave no result for {}", artifact.name))),
+        }
+    }
+    // The sort is stable.
+    failures.sort_by_key(|failure| failure.next() == Next::Stall);
+    failures.into_iter().next().map_or(Ok(entries), Err)
 }
 
 pub(super) fn source_message(alias: &str, source: &crate::plan::observe::ObservedSource) -> v1::Source {

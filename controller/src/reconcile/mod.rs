@@ -105,8 +105,8 @@ struct Published {
     inventory: Vec<InventoryEntry>,
     /// Digest of the sources that it was made from.
     sources_digest: String,
-    /// Places in `inventory` of the artifacts whose file is another than before.
-    changed: Vec<usize>,
+    /// Those of them whose file is another than before.
+    changed: Vec<InventoryEntry>,
     /// Why an orphan is still there.
     unpruned: Option<ReconcileError>,
 }
@@ -237,13 +237,13 @@ impl<'a> Run<'a> {
             return Ok(Ending::UpToDate);
         };
         info!(reason = drift.reason(), "Reconciliation in progress");
-        let built = self.working(self.mend(drift, &observed)).await?;
-        let (inventory, unpruned) = self.prune(&built.entries).await;
+        let entries = self.working(self.mend(drift, &observed)).await?;
+        let (inventory, unpruned) = self.prune(&entries).await;
         Ok(Ending::Published(Published {
-            artifacts: built.entries.len(),
+            artifacts: entries.len(),
             inventory,
             sources_digest: observed.digest,
-            changed: built.changed,
+            changed: self.changed(&entries),
             unpruned,
         }))
     }

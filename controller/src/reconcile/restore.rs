@@ -5,16 +5,16 @@ use futures::{StreamExt as _, stream::FuturesUnordered};
 use tracing::debug;
 use weir_proto::v1::Verdict;
 
-use super::{Run, build::Built, observe::question};
+use super::{Run, build::built, observe::question};
 use crate::{
-    api::external_artifact::Artifact,
+    api::{artifact_generator::InventoryEntry, external_artifact::Artifact},
     error::ReconcileError,
     plan::{drift::Drift, observe::Observed, stored, wanted::Wanted},
 };
 
 impl Run<'_> {
     /// Brings everything to what the spec asks for, in the cheapest way that there is.
-    pub(super) async fn mend(&self, drift: Drift, observed: &Observed) -> Result<Built, ReconcileError> {
+    pub(super) async fn mend(&self, drift: Drift, observed: &Observed) -> Result<Vec<InventoryEntry>, ReconcileError> {
         if drift == Drift::ExternalArtifactsChanged {
             let wanted = match self.known_wanted(observed) {
                 Some(wanted) => wanted,
@@ -47,7 +47,7 @@ impl Run<'_> {
         Ok(verdicts.iter().all(|verdict| *verdict == Verdict::Ok).then_some(artifacts))
     }
 
-    async fn restore(&self, wanted: &Wanted, artifacts: Vec<Artifact>) -> Result<Built, ReconcileError> {
+    async fn restore(&self, wanted: &Wanted, artifacts: Vec<Artifact>) -> Result<Vec<InventoryEntry>, ReconcileError> {
         let (_claims, mut progress) = self.claim_all(wanted).await;
         drop(self.marking.lock().await);
         let mut writes = FuturesUnordered::new();
@@ -59,6 +59,6 @@ impl Run<'_> {
         while let Some((index, result)) = writes.next().await {
             progress[index] = Some(result);
         }
-        self.built(wanted, progress)
+        built(wanted, progress)
     }
 }

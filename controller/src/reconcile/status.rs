@@ -135,7 +135,11 @@ impl Run<'_> {
         };
         let (written, ()) = tokio::join!(self.write_status(&change), self.collect(&published.inventory));
         written.map_err(|error| ReconcileError::Status(innermost(&error)))?;
-        self.announce(published, trouble.as_ref());
+        let outcome = match &trouble {
+            Some((reason, message)) => Notice::failed(reason, message).about(self.commit.get()),
+            None => Notice::succeeded(artifacts),
+        };
+        self.announce(&published.changed, Some(outcome));
         let sample = rand::rng().random_range(0.0..1.0);
         match published.unpruned.clone() {
             Some(error) => Err(error),
@@ -143,11 +147,15 @@ impl Run<'_> {
         }
     }
 
-    fn announce(&self, published: &Published, trouble: Option<&(&str, String)>) {
+    /// Of what is published now, what nobody was told of.
+    pub(super) fn changed(&self, published: &[InventoryEntry]) -> Vec<InventoryEntry> {
+        inventory::changed(self.generator.inventory(), published, |key| self.account.owes(key))
+    }
+
+    /// Tells of what was published, and of how the run ended.
+    fn announce(&self, changed: &[InventoryEntry], outcome: Option<Notice>) {
         let events = &self.context.events;
-        let changed: Vec<InventoryEntry> =
-            published.changed.iter().filter_map(|&index| published.inventory.get(index).cloned()).collect();
-        for entry in &changed {
+        for entry in changed {
             let key = self.output_key(&entry.name);
             let object = self.context.cluster.outputs.get(&key);
             let revision = object.as_ref().and_then(|object| object.artifact()).map_or("", |found| &found.revision);
@@ -157,20 +165,20 @@ impl Run<'_> {
             events.record(&self.generator, &notice);
             let ignored = contents.and_then(|contents| Notice::ignored(&key.namespace, &key.name, &contents));
             ignored.into_iter().for_each(|notice| events.record(&self.generator, &notice));
+            self.account.announced(&key);
         }
-        let notice = match trouble {
-            Some((reason, message)) => Notice::failed(reason, message).about(self.commit.get()),
-            None => Notice::succeeded(published.artifacts),
-        };
-        info!("{}", notice.message);
-        events.record(&self.generator, &notice);
-        if let Some(notice) = Notice::changed(&changed) {
+        if let Some(notice) = outcome {
+            info!("{}", notice.message);
+            events.record(&self.generator, &notice);
+        }
+        if let Some(notice) = Notice::changed(changed) {
             events.record(&self.generator, &notice.about(self.commit.get()));
         }
     }
 
     /// What this run stored goes into the inventory although it failed, so that nothing is forgotten. Old versions of what it
-    /// published are collected: one artifact that fails for weeks must not let those of all others pile up.
+    /// published are collected: one artifact that fails for weeks must not let those of all others pile up. And it is announced now,
+    /// as a later run will find it in the inventory.
     async fn report_failure(&self, failure: ReconcileError) -> ReconcileError {
         let stored = self.stored.lock().clone();
         let inventory = inventory::after_failure(self.generator.inventory(), &stored);
@@ -184,13 +192,20 @@ impl Run<'_> {
         let change = Change { situation, inventory: Some(&inventory), handled: true, ..Change::default() };
         let published = self.published(&stored);
         let (written, ()) = tokio::join!(self.write_status(&change), self.collect(&published));
-        if let Err(error) = written {
-            error!(error = innermost(&error), "failed to update status");
+        let mut changed = self.changed(&published);
+        match written {
+            Ok(()) => self.account.owe(self.changed(&stored).iter().map(InventoryEntry::key)),
+            Err(error) => {
+                error!(error = innermost(&error), "failed to update status");
+                // The inventory is the old one: the next run sees what is new.
+                changed.clear();
+            }
         }
-        if let Some(reason) = failure.reason() {
+        let outcome = failure.reason().map(|reason| {
             let notice = if failure.is_wait() { Notice::waits } else { Notice::failed };
-            self.context.events.record(&self.generator, &notice(reason, message).about(self.commit.get()));
-        }
+            notice(reason, message).about(self.commit.get())
+        });
+        self.announce(&changed, outcome);
         failure
     }
 

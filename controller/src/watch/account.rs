@@ -1,8 +1,14 @@
 //! What this process knows of one generator for as long as the generator is its own.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
+
+use crate::api::ObjectKey;
 
 /// Opened when a generator is first heard of, closed when it is gone. A generator whose labels stop matching the selector of this
 /// process is gone too: when it comes back, another process has worked on it meanwhile, and its account is a new one.
@@ -10,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 pub struct Account {
     begun: AtomicBool,
     settled: AtomicBool,
+    unannounced: Mutex<BTreeSet<ObjectKey>>,
     closed: CancellationToken,
 }
 
@@ -32,6 +39,21 @@ impl Account {
     /// Something is about to be stored or removed.
     pub fn open(&self) {
         self.settled.store(false, Ordering::Relaxed);
+    }
+
+    /// Outputs whose new content is in the inventory, though none of them publishes it yet: when one does, that is news.
+    pub fn owe(&self, keys: impl IntoIterator<Item = ObjectKey>) {
+        self.unannounced.lock().extend(keys);
+    }
+
+    /// Whether this output owes the news of its content.
+    pub fn owes(&self, key: &ObjectKey) -> bool {
+        self.unannounced.lock().contains(key)
+    }
+
+    /// It was said.
+    pub fn announced(&self, key: &ObjectKey) {
+        self.unannounced.lock().remove(key);
     }
 
     /// Waits until the generator is not this process's any more.

@@ -41,10 +41,13 @@ pub(crate) async fn arrive_exactly_as_documented(scene: Scene) -> Result<()> {
 
     let mut bad = generator();
     bad["spec"]["artifacts"][0]["copy"][0]["from"] = json!("@repo/apps/none");
+    bad["spec"]["artifacts"][1]["copy"][0]["to"] = json!("@artifact/elsewhere/");
     apply(&scene, bad).await?;
     let failed = reason(&scene, "gen", "BuildFailed").await?;
     let text = crate::reconcile::message(&failed).to_owned();
     wanted.push(("error", "BuildFailed", text, Some(revision(&scene).await?)));
+    // The other one is published all the same.
+    wanted.push(("info", "Ready", lines(&scene, &["two"]).await?, Some(revision(&scene).await?)));
     heard(&receiver, &scene, &wanted).await?;
 
     let mut broken = generator();
@@ -79,6 +82,11 @@ async fn revision(scene: &Scene) -> Result<String> {
 /// The message about these outputs, once the generator is Ready.
 async fn changed(scene: &Scene, names: &[&str]) -> Result<String> {
     scene.ready(Kind::ArtifactGenerator, "gen").await?;
+    lines(scene, names).await
+}
+
+/// The message about what these outputs publish now.
+async fn lines(scene: &Scene, names: &[&str]) -> Result<String> {
     let mut lines = Vec::new();
     for name in names {
         let output = scene.ready(Kind::ExternalArtifact, name).await?;

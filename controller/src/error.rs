@@ -132,6 +132,14 @@ impl ReconcileError {
         matches!(self, Self::Dependency(_))
     }
 
+    /// The end of a run that could not say everything, for `trouble`. It is tried again, whatever the run itself failed of.
+    pub fn unsaid(self, trouble: Option<Self>) -> Self {
+        match trouble {
+            Some(trouble) if self.next() != Next::Backoff => trouble,
+            _ => self,
+        }
+    }
+
     /// Whether this process must not write any more, not even how it failed.
     pub fn is_deposed(&self) -> bool {
         matches!(self, Self::Deposed(_))
@@ -366,6 +374,26 @@ mod tests {
             labels.insert(error.label());
         }
         assert_eq!(labels.len(), 17, "one label for each variant");
+    }
+
+    #[test]
+    fn what_could_not_be_said_is_said_later() {
+        let why = || "x".to_owned();
+        let trouble = || Some(ReconcileError::Status("503".into()));
+        // (row, how the run failed, how it ends when that could not be written)
+        let rows = [
+            ("a stall", Invalid::DuplicateAlias(why()).into(), "status"),
+            ("a name that is taken", ReconcileError::Taken { name: why(), why: why() }, "status"),
+            ("a fixed wait", ReconcileError::Fetch(why()), "status"),
+            ("tried again anyway", ReconcileError::Build { name: why(), why: why() }, "build"),
+        ];
+        for (row, failure, label) in rows {
+            let (before, next) = (failure.label(), failure.next());
+            let unwritten = failure.clone().unsaid(trouble());
+            assert_eq!((unwritten.label(), unwritten.next()), (label, Next::Backoff), "row {row}");
+            let written = failure.unsaid(None);
+            assert_eq!((written.label(), written.next()), (before, next), "row {row}");
+        }
     }
 
     /// A reason of the server: the label and the reason of Ready when it fails a call, and when it fails one artifact.

@@ -178,7 +178,7 @@ impl Run<'_> {
 
     /// What this run stored goes into the inventory although it failed, so that nothing is forgotten. Old versions of what it
     /// published are collected: one artifact that fails for weeks must not let those of all others pile up. And it is announced now,
-    /// as a later run will find it in the inventory.
+    /// as a later run will find it in the inventory. A failure that could not be written down is one to try again.
     async fn report_failure(&self, failure: ReconcileError) -> ReconcileError {
         let stored = self.stored.lock().clone();
         let inventory = inventory::after_failure(self.generator.inventory(), &stored);
@@ -193,10 +193,11 @@ impl Run<'_> {
         let published = self.published(&stored);
         let (written, ()) = tokio::join!(self.write_status(&change), self.collect(&published));
         let mut changed = self.changed(&published);
-        match written {
-            Ok(()) => self.account.owe(self.changed(&stored).iter().map(InventoryEntry::key)),
-            Err(error) => {
-                error!(error = innermost(&error), "failed to update status");
+        let unwritten = written.err().map(|error| ReconcileError::Status(innermost(&error)));
+        match &unwritten {
+            None => self.account.owe(self.changed(&stored).iter().map(InventoryEntry::key)),
+            Some(error) => {
+                error!(%error, failure = text, "cannot write down how the run failed");
                 // The inventory is the old one: the next run sees what is new.
                 changed.clear();
             }
@@ -206,7 +207,7 @@ impl Run<'_> {
             notice(reason, message).about(self.commit.get())
         });
         self.announce(&changed, outcome);
-        failure
+        failure.unsaid(unwritten)
     }
 
     /// Writes what differs, from the newest state that is known; nothing when nothing differs. When somebody else got in

@@ -175,22 +175,26 @@ async fn reconcile_living(
         context.cluster.outputs.forget(&run.output_keys());
     }
     if run.generator.is_paused() {
-        let (reported, ()) = tokio::join!(run.report_paused(), run.mark_lost());
-        return reported;
+        // No other run follows by itself.
+        let (reported, marked) = tokio::join!(run.report_paused(), run.mark_lost());
+        return marked.and(reported);
     }
     let result = match tokio::time::timeout(context.settings.timeout, run.phases()).await {
         Ok(result) => result,
         Err(_) => Err(ReconcileError::Timeout(context.settings.timeout)),
     };
-    if result.is_err() {
-        run.mark_lost().await;
-    }
-    let reported = run.report(result).await;
+    let unmarked = if may_mark(&result) { run.mark_lost().await.err() } else { None };
+    let reported = run.report(result).await.map_err(|failure| failure.unsaid(unmarked));
     if reported.is_ok() {
         run.account.settle();
         run.spend_confirmation().await;
     }
     reported
+}
+
+/// Whether a run leaves outputs that may have lost their files, and may say so: who leads no more writes nothing.
+fn may_mark(result: &Result<Ending, ReconcileError>) -> bool {
+    result.as_ref().is_err_and(|failure| !failure.is_deposed())
 }
 
 impl<'a> Run<'a> {
@@ -270,5 +274,17 @@ impl<'a> Run<'a> {
     /// The ExternalArtifacts that carry this generator's label.
     fn outputs(&self) -> Vec<Arc<ExternalArtifact>> {
         self.context.cluster.outputs.of_generator(&self.uid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lost_files_are_told_of_by_who_leads() {
+        assert!(!may_mark(&Ok(Ending::UpToDate)), "all files were good");
+        assert!(may_mark(&Err(ReconcileError::Fetch("404".into()))));
+        assert!(!may_mark(&Err(ReconcileError::Deposed("a newer leader has written".into()))));
     }
 }

@@ -74,7 +74,8 @@ impl Run<'_> {
             return Ok(Some(drift));
         }
         let checked = self.verify().await.map_err(|error| error.of_verify())?;
-        self.mark(&checked).await;
+        // What fails here is logged, and done again where the run can not mend it.
+        _ = self.mark(&checked).await;
         let verdicts: Vec<_> = checked.iter().map(|(_, verdict)| *verdict).collect();
         let drift = if verdicts.iter().all(|verdict| *verdict == Verdict::Ok) {
             // What could not be compared may be anything. Once it is mended this process knows.
@@ -89,11 +90,15 @@ impl Run<'_> {
     }
 
     /// Whatever stops or delays a run, an output without its bytes must not stay Ready.
-    pub(super) async fn mark_lost(&self) {
+    /// The error says that one may be.
+    pub(super) async fn mark_lost(&self) -> Result<(), ReconcileError> {
         let _publishing_waits = self.marking.lock().await;
         match self.verify().await {
             Ok(checked) => self.mark(&checked).await,
-            Err(error) => warn!(%error, "cannot verify what is published"),
+            Err(error) => {
+                warn!(%error, "cannot verify what is published");
+                Err(error.of_verify())
+            }
         }
     }
 
@@ -137,28 +142,30 @@ impl Run<'_> {
         Ok(outputs.into_iter().zip(verdicts).collect())
     }
 
-    /// Takes Ready away from the outputs whose files are not good.
-    async fn mark(&self, checked: &[Checked]) {
+    /// Takes Ready away from the outputs whose files are not good. All are attempted; one failure is returned.
+    async fn mark(&self, checked: &[Checked]) -> Result<(), ReconcileError> {
         let bad = checked.iter().filter(|(_, verdict)| *verdict != Verdict::Ok);
         let marks: Vec<_> = bad.map(|(output, verdict)| self.mark_one(output, *verdict)).collect();
         if !marks.is_empty() {
             info!(files = marks.len(), "artifact files are lost");
         }
-        stream::iter(marks).buffer_unordered(super::WRITES_AT_ONCE).collect::<()>().await;
+        let marked = stream::iter(marks).buffer_unordered(super::WRITES_AT_ONCE);
+        marked.fold(Ok(()), |all: Result<_, _>, one| futures::future::ready(all.and(one))).await
     }
 
-    async fn mark_one(&self, output: &ExternalArtifact, verdict: Verdict) {
+    async fn mark_one(&self, output: &ExternalArtifact, verdict: Verdict) -> Result<(), ReconcileError> {
         let why = if verdict == Verdict::Missing { "missing" } else { "corrupted" };
-        let Some(status) = output::lost(output, why, Timestamp::now()) else { return };
+        let Some(status) = output::lost(output, why, Timestamp::now()) else { return Ok(()) };
         let name = output.metadata.name.as_deref().unwrap_or_default();
         // The version makes sure that it is still the output that was checked: this run may have published another file.
         let version = output.metadata.resource_version.as_deref();
         match self.apply_status(name, version, &status).await {
-            Ok(_) => {}
-            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
             Err(error) => {
                 let error = innermost(&error);
                 warn!(output = name, error, "cannot take Ready from an output without file");
+                Err(ReconcileError::Status(format!("of ExternalArtifact {name}, whose file is {why}: {error}")))
             }
         }
     }

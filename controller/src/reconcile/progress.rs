@@ -46,7 +46,8 @@ impl Run<'_> {
     /// Drift was found before files were looked at, and its repair takes time: lost ones are told of meanwhile.
     async fn check_until(&self, over: &CancellationToken) {
         while !over.is_cancelled() {
-            self.mark_lost().await;
+            // What fails here is logged, and done again right away.
+            _ = self.mark_lost().await;
             tokio::select! {
                 () = over.cancelled() => {}
                 () = tokio::time::sleep(CHECK) => {}

@@ -39,6 +39,7 @@ mod split;
 mod strays;
 mod takeover;
 mod two_tenants;
+mod unsaid;
 mod volume;
 mod writes;
 
@@ -199,6 +200,7 @@ fn add_all(suite: &mut Suite) {
         split::{works_over_mutual_tls},
         strays::{are_removed_after_a_kill_between_the_two_deletions},
         two_tenants::{share_one_server_and_nothing_else},
+        unsaid::{is_written_as_soon_as_it_can_be},
         writes::{
             a_new_generator_costs_three,
             only_what_changes_is_written,

@@ -93,7 +93,7 @@ pub(crate) async fn lost_files_take_ready_away_until_rebuilt(scene: Scene) -> Re
 }
 
 /// Waits until both outputs say that their files are lost.
-async fn lost(scene: &Scene) -> Result<()> {
+pub(crate) async fn lost(scene: &Scene) -> Result<()> {
     for name in ["one", "two"] {
         scene
             .wait(Kind::ExternalArtifact, name, "not Ready, with its artifact", |object| {

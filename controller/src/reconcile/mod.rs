@@ -172,7 +172,7 @@ async fn reconcile_living(
     let run = Run::new(context, generator, account, is_first)?;
     run.account.open();
     if run.account.begin() {
-        context.cluster.outputs.forget(&run.output_keys());
+        context.cluster.outputs.forget(&output_keys(&run.generator, &run.outputs()));
     }
     if run.generator.is_paused() {
         // No other run follows by itself.
@@ -190,6 +190,13 @@ async fn reconcile_living(
         run.spend_confirmation().await;
     }
     reported
+}
+
+/// The names under which a generator publishes, or has published: those in its inventory and those of its objects. A name in its spec
+/// may be another's.
+fn output_keys(generator: &ArtifactGenerator, found: &[Arc<ExternalArtifact>]) -> BTreeSet<ObjectKey> {
+    let named = generator.inventory().iter().map(InventoryEntry::key);
+    named.chain(found.iter().map(|object| ObjectKey::of(&**object))).collect()
 }
 
 /// Whether a run leaves outputs that may have lost their files, and may say so: who leads no more writes nothing.
@@ -263,14 +270,6 @@ impl<'a> Run<'a> {
         ObjectKey::new(&self.key.namespace, name)
     }
 
-    /// The names under which this generator publishes, or has published.
-    fn output_keys(&self) -> BTreeSet<ObjectKey> {
-        let wanted = self.generator.spec.artifacts.iter().map(|artifact| self.output_key(&artifact.name));
-        let named = self.generator.inventory().iter().map(InventoryEntry::key);
-        let found = self.outputs().into_iter().map(|object| ObjectKey::of(&*object));
-        wanted.chain(named).chain(found).collect()
-    }
-
     /// The ExternalArtifacts that carry this generator's label.
     fn outputs(&self) -> Vec<Arc<ExternalArtifact>> {
         self.context.cluster.outputs.of_generator(&self.uid)
@@ -280,6 +279,29 @@ impl<'a> Run<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::artifact_generator::{ArtifactGeneratorStatus, OutputArtifact};
+
+    fn generator(inventory: &[&str]) -> ArtifactGenerator {
+        let entry = |name: &&str| InventoryEntry {
+            name: (*name).to_owned(),
+            namespace: "n".into(),
+            ..InventoryEntry::default()
+        };
+        let inventory = inventory.iter().map(entry).collect();
+        let status = Some(ArtifactGeneratorStatus { inventory, ..ArtifactGeneratorStatus::default() });
+        ArtifactGenerator { status, ..ArtifactGenerator::default() }
+    }
+
+    #[test]
+    fn a_name_that_is_only_asked_for_is_not_its_own() {
+        let mut generator = generator(&["listed"]);
+        generator.metadata.namespace = Some("n".into());
+        generator.spec.artifacts = vec![OutputArtifact { name: "wanted".into(), ..OutputArtifact::default() }];
+        let mut found = ExternalArtifact::default();
+        (found.metadata.namespace, found.metadata.name) = (Some("n".into()), Some("found".into()));
+        let keys = output_keys(&generator, &[found.into()]);
+        assert_eq!(keys, ["found", "listed"].map(|name| ObjectKey::new("n", name)).into());
+    }
 
     #[test]
     fn lost_files_are_told_of_by_who_leads() {

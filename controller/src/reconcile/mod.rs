@@ -167,8 +167,9 @@ async fn reconcile_living(
     generator: Arc<ArtifactGenerator>,
     account: Arc<Account>,
 ) -> Result<Action, ReconcileError> {
-    let is_first = !generator.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER);
-    let generator = if is_first { finalize::add_finalizer(context, &generator).await? } else { generator };
+    let is_first = has_no_past(&generator);
+    let generator =
+        if has_finalizer(&generator) { generator } else { finalize::add_finalizer(context, &generator).await? };
     let run = Run::new(context, generator, account, is_first)?;
     run.account.open();
     if run.account.begin() {
@@ -190,6 +191,15 @@ async fn reconcile_living(
         run.spend_confirmation().await;
     }
     reported
+}
+
+fn has_finalizer(generator: &ArtifactGenerator) -> bool {
+    generator.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER)
+}
+
+/// Nothing can have been stored yet for a generator without our finalizer, unless somebody took that away.
+fn has_no_past(generator: &ArtifactGenerator) -> bool {
+    !has_finalizer(generator) && generator.inventory().is_empty()
 }
 
 /// The names under which a generator publishes, or has published: those in its inventory and those of its objects. A name in its spec
@@ -214,7 +224,6 @@ impl<'a> Run<'a> {
         let uid = generator.metadata.uid.clone().unwrap_or_default();
         let owner = Owner::new(FIELD_MANAGER, &uid).map_err(|error| ReconcileError::Status(error.to_string()))?;
         let key = ObjectKey::of(&*generator);
-        // Nothing can have been stored yet for a generator without our finalizer.
         let was_settled = is_first || account.is_settled();
         Ok(Self {
             context,
@@ -301,6 +310,21 @@ mod tests {
         (found.metadata.namespace, found.metadata.name) = (Some("n".into()), Some("found".into()));
         let keys = output_keys(&generator, &[found.into()]);
         assert_eq!(keys, ["found", "listed"].map(|name| ObjectKey::new("n", name)).into());
+    }
+
+    #[test]
+    fn a_finalizer_that_is_gone_makes_nothing_new() {
+        let rows: [(&str, &[&str], &[&str], bool); 4] = [
+            ("new", &[], &[], true),
+            ("new, with a finalizer of others", &["example.com/x"], &[], true),
+            ("nothing stored yet", &[FINALIZER], &[], false),
+            ("somebody removed it", &["example.com/x"], &["a"], false),
+        ];
+        for (row, finalizers, inventory, expected) in rows {
+            let mut generator = generator(inventory);
+            generator.metadata.finalizers = Some(finalizers.iter().map(|name| (*name).to_owned()).collect());
+            assert_eq!(has_no_past(&generator), expected, "row {row}");
+        }
     }
 
     #[test]

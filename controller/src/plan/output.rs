@@ -118,6 +118,17 @@ pub enum Origin {
     Always,
 }
 
+/// How origin revisions behave in a run. Those that are published are a precedent only when the spec has been carried out as it is
+/// now: another one may have named another source. That is so when Ready is True, or a run of this process has `succeeded` at
+/// this generation.
+pub fn origin(generator: &ArtifactGenerator, succeeded: Option<i64>, setting: Origin) -> Origin {
+    let generation = generator.metadata.generation;
+    let ready = generator.status.as_ref().and_then(|status| find(&status.conditions, "Ready"));
+    let is_ready = ready.is_some_and(|ready| ready.status == "True" && ready.observed_generation == generation);
+    let is_carried_out = is_ready || (succeeded.is_some() && succeeded == generation);
+    if is_carried_out { setting } else { Origin::Always }
+}
+
 /// `status.artifact` for a file in the store: the revision and origin revision that the spec asks for, and the fields of
 /// `previous` wherever the content is the same.
 ///
@@ -199,7 +210,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{api::artifact_generator::CommonMetadata, plan::observe::ObservedSource};
+    use crate::{
+        api::artifact_generator::{ArtifactGeneratorStatus, CommonMetadata},
+        plan::observe::ObservedSource,
+    };
 
     fn pairs(text: &str) -> BTreeMap<String, String> {
         text.split_whitespace().filter_map(|pair| pair.split_once('=')).map(|(a, b)| (a.into(), b.into())).collect()
@@ -225,6 +239,39 @@ mod tests {
             size: 7,
             metadata: Default::default(),
         }
+    }
+
+    #[test]
+    fn an_origin_stays_only_if_its_spec_was_carried_out() {
+        // (row, status of Ready, its generation, what this process has carried out, whether an origin may stay)
+        let rows = [
+            ("the last run did it", Some("True"), 3, None, true),
+            ("a new spec", Some("True"), 2, None, false),
+            ("a new spec, known here", Some("True"), 2, Some(2), false),
+            ("a new spec whose first run failed", Some("False"), 3, Some(2), false),
+            ("a failure since", Some("False"), 3, Some(3), true),
+            ("a failure before a restart", Some("False"), 3, None, false),
+            ("at work", Some("Unknown"), 3, Some(3), true),
+            ("nothing is said yet", None, 3, None, false),
+        ];
+        for (row, status, observed, succeeded, stays) in rows {
+            let mut generator = ArtifactGenerator::default();
+            generator.metadata.generation = Some(3);
+            let ready = status.map(|status| Condition {
+                type_: "Ready".into(),
+                status: status.into(),
+                reason: "Reason".into(),
+                message: String::new(),
+                observed_generation: Some(observed),
+                last_transition_time: Time(Timestamp::UNIX_EPOCH),
+            });
+            generator.status =
+                Some(ArtifactGeneratorStatus { conditions: ready.into_iter().collect(), ..Default::default() });
+            let expected = if stays { Origin::WithContent } else { Origin::Always };
+            assert_eq!(origin(&generator, succeeded, Origin::WithContent), expected, "row {row}");
+        }
+        let unknown = ArtifactGenerator::default();
+        assert_eq!(origin(&unknown, None, Origin::WithContent), Origin::Always, "no generation at all");
     }
 
     #[test]

@@ -187,7 +187,7 @@ async fn reconcile_living(
     let unmarked = if may_mark(&result) { run.mark_lost().await.err() } else { None };
     let reported = run.report(result).await.map_err(|failure| failure.unsaid(unmarked));
     if reported.is_ok() {
-        run.account.settle();
+        run.account.settle(run.generator.metadata.generation);
         run.spend_confirmation().await;
     }
     reported

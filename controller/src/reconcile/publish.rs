@@ -18,7 +18,6 @@ use crate::{
     error::ReconcileError,
     events::Notice,
     plan::{
-        conditions::find,
         inventory,
         observe::Observed,
         output::{self, Origin},
@@ -91,12 +90,8 @@ impl Run<'_> {
         Some(async move { (index, self.write(spec, pending).await) })
     }
 
-    /// A new spec may name another source for the origin revision, so that the old one is no precedent.
     pub(super) fn origin(&self) -> Origin {
-        let status = self.generator.status.as_ref();
-        let ready = status.and_then(|status| find(&status.conditions, "Ready"));
-        let spec_is_known = ready.and_then(|ready| ready.observed_generation) == self.generator.metadata.generation;
-        if spec_is_known { self.context.settings.origin } else { Origin::Always }
+        output::origin(&self.generator, self.account.succeeded(), self.context.settings.origin)
     }
 
     async fn write(&self, spec: &OutputArtifact, pending: Pending) -> Result<InventoryEntry, ReconcileError> {

@@ -16,6 +16,7 @@ use crate::api::ObjectKey;
 pub struct Account {
     begun: AtomicBool,
     settled: AtomicBool,
+    succeeded: Mutex<Option<i64>>,
     unannounced: Mutex<BTreeSet<ObjectKey>>,
     closed: CancellationToken,
 }
@@ -31,9 +32,15 @@ impl Account {
         self.settled.load(Ordering::Relaxed)
     }
 
-    /// All is known: a run has come to a good end.
-    pub fn settle(&self) {
+    /// All is known: a run has come to a good end, with the spec of this generation.
+    pub fn settle(&self, generation: Option<i64>) {
+        *self.succeeded.lock() = generation;
         self.settled.store(true, Ordering::Relaxed);
+    }
+
+    /// The generation of the spec that was carried out last.
+    pub fn succeeded(&self) -> Option<i64> {
+        *self.succeeded.lock()
     }
 
     /// Something is about to be stored or removed.

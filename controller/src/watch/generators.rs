@@ -210,7 +210,7 @@ mod tests {
         generators.take(Event::Apply(generator("1", 1, "a")));
         let account = generators.account("1").unwrap();
         assert!(account.begin() && !account.begin(), "one first run");
-        account.settle();
+        account.settle(Some(1));
         assert!(generators.wrote(Arc::new(generator("1", 3, "a"))).is_empty());
         assert!(generators.account("1").unwrap().is_settled(), "a write of our own changes nothing");
         assert!(account.closed().now_or_never().is_none());

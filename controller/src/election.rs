@@ -109,13 +109,7 @@ impl Elector {
     async fn run(mut self, tell: impl Fn(&Standing) + Send + 'static, stop: CancellationToken) {
         let mut before = Standing::Waiting;
         loop {
-            let limit = self.candidate.limit(self.now().clock);
-            let trouble = match timeout(limit, self.attempt()).await {
-                Ok(Ok(())) => String::new(),
-                Ok(Err(error)) => innermost(&error),
-                Err(_) => format!("the API server did not answer within {limit:?}"),
-            };
-            self.say(trouble);
+            self.attempt_in_time().await;
             let standing = self.candidate.standing(self.now().clock);
             self.log(&before, &standing);
             tell(&standing);
@@ -123,7 +117,7 @@ impl Elector {
                 return;
             }
             before = standing;
-            let pause = self.candidate.pause(rand::rng().random_range(0.0..1.0));
+            let pause = self.candidate.pause(self.now().clock, rand::rng().random_range(0.0..1.0));
             // Not in the middle of a try: a Lease that was taken by it could not be given back.
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -137,6 +131,20 @@ impl Elector {
                 error!(lease = self.place, error = innermost(&error), "cannot give the leader lease back");
             }
         }
+    }
+
+    /// One try. None for who is too late: it would renew what others are to take.
+    async fn attempt_in_time(&mut self) {
+        let limit = self.candidate.limit(self.now().clock);
+        if limit.is_zero() {
+            return;
+        }
+        let trouble = match timeout(limit, self.attempt()).await {
+            Ok(Ok(())) => String::new(),
+            Ok(Err(error)) => innermost(&error),
+            Err(_) => format!("the API server did not answer within {limit:?}"),
+        };
+        self.say(trouble);
     }
 
     /// Renews, or looks and takes. The holder renews what it wrote last without reading it; when somebody else has written, it looks.
@@ -225,4 +233,61 @@ fn with(mut lease: Lease, name: &str, record: &Record) -> Lease {
     spec.acquire_time = record.acquired.map(MicroTime);
     spec.renew_time = record.renewed.map(MicroTime);
     lease
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io,
+        sync::{
+            Arc,
+            atomic::{AtomicBool, Ordering},
+        },
+        time::Duration,
+    };
+
+    use http::{Method, Request, Response, StatusCode};
+    use kube::client::Body;
+    use tower::service_fn;
+
+    use super::*;
+    use crate::plan::election::Terms;
+
+    /// An API server without a Lease that takes each write, until it `is_away`: then nobody listens at its address.
+    fn api_server(is_away: Arc<AtomicBool>) -> Client {
+        let answer = move |request: Request<Body>| {
+            let is_away = is_away.load(Ordering::Relaxed);
+            async move {
+                if is_away {
+                    return Err(io::Error::from(io::ErrorKind::ConnectionRefused));
+                }
+                let is_write = request.method() != Method::GET;
+                let sent = request.into_body().collect_bytes().await.unwrap_or_default();
+                let missing = r#"{"kind":"Status","status":"Failure","reason":"NotFound","message":"","code":404}"#;
+                let (code, body) =
+                    if is_write { (StatusCode::OK, sent.to_vec()) } else { (StatusCode::NOT_FOUND, missing.into()) };
+                let mut response = Response::new(Body::from(body));
+                *response.status_mut() = code;
+                Ok(response)
+            }
+        };
+        Client::new(service_fn(answer), "ns")
+    }
+
+    /// The shortest terms that are accepted: others may begin 0.6 s after this deadline.
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_whose_tries_fail_at_once_stops_at_its_deadline() {
+        let renew = Duration::from_millis(2401);
+        let terms = Terms::new(Duration::from_secs(3), renew).unwrap();
+        let settings = Settings { lease: "lease".to_owned(), terms, release: false };
+        let is_away = Arc::new(AtomicBool::default());
+        let election = Election::begin(api_server(is_away.clone()), "ns", "host", &settings, &Metrics::new(1));
+        assert_eq!(timeout(renew, election.won()).await, Ok(Some(0)));
+        is_away.store(true, Ordering::Relaxed);
+        let sure = Instant::now();
+        assert!(timeout(renew * 4, election.lost()).await.is_ok(), "it never stops");
+        let led = sure.elapsed();
+        assert!(led <= renew + Duration::from_millis(10), "it led for {led:?}");
+        assert!(led + Duration::from_millis(10) >= renew, "it gave up after {led:?}");
+    }
 }

@@ -168,15 +168,24 @@ impl Candidate {
         }
     }
 
-    /// How long to wait before the next try. `random` is from 0 up to 1: those who wait do not come at the same moment.
-    pub fn pause(&self, random: f64) -> Duration {
-        if self.sure.is_some() { RETRY } else { RETRY.mul_f64(1.0 + terms::JITTER * random.clamp(0.0, 1.0)) }
+    /// How long to wait before the next try. `random` is from 0 up to 1: those who wait do not come at the same moment. Who leads
+    /// never sleeps through its deadline: others may begin soon after it.
+    pub fn pause(&self, now: Duration, random: f64) -> Duration {
+        match self.sure {
+            Some(_) => RETRY.min(self.left(now)),
+            None => RETRY.mul_f64(1.0 + terms::JITTER * random.clamp(0.0, 1.0)),
+        }
     }
 
     /// How long one try may take: half of the time in which a leader must renew, and never longer than it leads without.
     pub fn limit(&self, now: Duration) -> Duration {
         let half = self.terms.renew() / 2;
-        self.sure.map_or(half, |sure| half.min((sure + self.terms.renew()).saturating_sub(now)))
+        if self.sure.is_some() { half.min(self.left(now)) } else { half }
+    }
+
+    /// How long it leads without a renewal.
+    fn left(&self, now: Duration) -> Duration {
+        self.sure.map_or(Duration::ZERO, |sure| (sure + self.terms.renew()).saturating_sub(now))
     }
 
     /// What to write to give the Lease back, given what it says; `None` when it is not ours.

@@ -209,14 +209,16 @@ fn a_lease_is_given_back_as_client_go_does() {
 
 #[test]
 fn pauses_and_limits() {
-    // (row, who, sample, milliseconds)
+    // (row, who, now, sample, milliseconds)
     let rows = [
-        ("§4 who waits", me(), 0.0, 2000),
-        ("§4 with jitter", me(), 1.0, 4400),
-        ("§4 who leads", leader(0), 1.0, 2000),
+        ("§4 who waits", me(), 99, 0.0, 2000),
+        ("§4 with jitter", me(), 99, 1.0, 4400),
+        ("§4 who leads", leader(0), 28, 1.0, 2000),
+        ("shortly before its deadline", leader(0), 29, 1.0, 1000),
+        ("after it", leader(0), 31, 1.0, 0),
     ];
-    for (row, candidate, sample, milliseconds) in rows {
-        assert_eq!(candidate.pause(sample).as_millis(), milliseconds, "row {row}");
+    for (row, candidate, now, sample, milliseconds) in rows {
+        assert_eq!(candidate.pause(SECOND * now, sample).as_millis(), milliseconds, "row {row}");
     }
     // (row, who, now, seconds)
     let rows = [

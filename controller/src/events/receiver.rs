@@ -75,7 +75,12 @@ impl Notifier {
     /// Sends an event some time later, unless too many wait already.
     pub(super) fn notify(&self, event: &Event, commit: Option<&Commit>) {
         match notification::body(event, commit) {
-            Ok(body) => self.0.enter(event.involved_object.uid.as_deref().unwrap_or_default(), body),
+            Ok(body) => {
+                let uid = event.involved_object.uid.as_deref().unwrap_or_default();
+                // Not when, and of which version of the object: a receiver does not tell them apart by that.
+                let says = (&event.type_, &event.reason, &event.message, &event.metadata.annotations, commit);
+                self.0.enter(uid, &says, body);
+            }
             Err(error) => tracing::error!(%error, "unable to record event"),
         }
     }

@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    hash::{DefaultHasher, Hash as _, Hasher as _},
+    hash::{DefaultHasher, Hash, Hasher as _},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -67,8 +67,16 @@ impl NotificationMetrics {
 /// Who waits at the moment.
 #[derive(Debug, Default)]
 struct Crowd {
-    each: HashMap<String, usize>,
+    each: HashMap<String, Own>,
     bytes: usize,
+}
+
+/// What waits of one object.
+#[derive(Debug)]
+struct Own {
+    number: usize,
+    /// What the last one says, unless that one was dropped.
+    last: Option<u64>,
 }
 
 /// What both ends share.
@@ -107,13 +115,14 @@ pub(super) fn waiting_room(metrics: NotificationMetrics) -> (Entrance, Vec<mpsc:
 
 impl Entrance {
     /// Lets a notification of an object in, or drops and counts it. The log hears of the first that is dropped, and of the next
-    /// one once the receiver has answered again.
-    pub(super) fn enter(&self, object: &str, body: Vec<u8>) {
-        let mut hasher = DefaultHasher::new();
-        object.hash(&mut hasher);
-        let lane = usize::try_from(hasher.finish() % LANES as u64).unwrap_or_default();
-        let entered = Waiting::enter(&self.room, object, body)
-            .and_then(|waiting| self.lanes[lane].try_send(waiting).map_err(|_| "too many notifications wait"));
+    /// one once the receiver has answered again. One that `says` the same as the last of this object that still waits has nothing
+    /// to add: a generator that waits for something says so with each look, and would leave no place for what comes after it.
+    pub(super) fn enter(&self, object: &str, says: &impl Hash, body: Vec<u8>) {
+        let lane = usize::try_from(hash(object) % LANES as u64).unwrap_or_default();
+        let entered = Waiting::enter(&self.room, object, hash(says), body).and_then(|waiting| match waiting {
+            Some(waiting) => self.lanes[lane].try_send(waiting).map_err(|_| "too many notifications wait"),
+            None => Ok(()),
+        });
         if let Err(why) = entered
             && !self.room.is_full.swap(true, Ordering::Relaxed)
         {
@@ -123,23 +132,33 @@ impl Entrance {
     }
 }
 
+fn hash(value: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
 impl Waiting {
-    fn enter(room: &Arc<Room>, object: &str, body: Vec<u8>) -> Result<Self, &'static str> {
+    /// `None`: the last one says it already.
+    fn enter(room: &Arc<Room>, object: &str, says: u64, body: Vec<u8>) -> Result<Option<Self>, &'static str> {
         let refuse = |why| {
             room.metrics.count("dropped");
             Err(why)
         };
         let mut crowd = room.crowd.lock();
+        if crowd.each.get(object).is_some_and(|own| own.last == Some(says)) {
+            return Ok(None);
+        }
         if crowd.bytes + body.len() > BYTES {
             return refuse("too many bytes of notifications wait");
         }
-        let own = crowd.each.entry(object.to_owned()).or_default();
-        if *own >= EACH {
+        let own = crowd.each.entry(object.to_owned()).or_insert(Own { number: 0, last: None });
+        if own.number >= EACH {
             return refuse("too many notifications of one generator wait");
         }
-        *own += 1;
+        (own.number, own.last) = (own.number + 1, Some(says));
         crowd.bytes += body.len();
-        Ok(Self { body, object: object.to_owned(), is_finished: false, room: room.clone() })
+        Ok(Some(Self { body, object: object.to_owned(), is_finished: false, room: room.clone() }))
     }
 
     /// Makes room, and counts how it ended.
@@ -164,8 +183,11 @@ impl Drop for Waiting {
         let mut crowd = self.room.crowd.lock();
         crowd.bytes = crowd.bytes.saturating_sub(self.body.len());
         if let Some(own) = crowd.each.get_mut(&self.object) {
-            *own -= 1;
-            if *own == 0 {
+            own.number -= 1;
+            if !self.is_finished {
+                own.last = None;
+            }
+            if own.number == 0 {
                 crowd.each.remove(&self.object);
             }
         }
@@ -185,18 +207,44 @@ mod tests {
         let metrics = NotificationMetrics::default();
         let (entrance, mut lanes) = waiting_room(metrics.clone());
         for number in 0..100_u8 {
-            entrance.enter("noisy", vec![number]);
+            entrance.enter("noisy", &number, vec![number]);
         }
-        entrance.enter("quiet", vec![0]);
+        entrance.enter("quiet", &0_u8, vec![0]);
         let found = waiting(&mut lanes);
         let noisy: Vec<u8> = found.iter().filter(|one| one.object == "noisy").map(|one| one.body[0]).collect();
         assert_eq!(noisy, (0..16).collect::<Vec<u8>>(), "the first ones, in order");
         assert_eq!(found.len(), 17, "the other has its place");
         assert_eq!(metrics.get("dropped"), 84);
         found.into_iter().for_each(|one| one.finish(&Outcome::Sent));
-        entrance.enter("noisy", vec![1]);
+        entrance.enter("noisy", &1_u8, vec![1]);
         assert_eq!(waiting(&mut lanes).len(), 1, "there is room again");
         assert_eq!((metrics.get("sent"), metrics.get("dropped")), (17, 85), "the last one was left");
+    }
+
+    #[test]
+    fn what_still_waits_is_not_said_again() {
+        // (row, what is said, what waits then)
+        let rows: [(&str, Vec<&str>, &[&str]); 4] = [
+            ("again and again", vec!["a"; 40], &["a"]),
+            ("the newest has its place", [vec!["a"; 40], vec!["b"]].concat(), &["a", "b"]),
+            ("it was otherwise meanwhile", vec!["a", "b", "b", "a"], &["a", "b", "a"]),
+            ("of one object", vec!["a", "other", "a"], &["a", "other"]),
+        ];
+        for (row, said, wanted) in rows {
+            let metrics = NotificationMetrics::default();
+            let (entrance, mut lanes) = waiting_room(metrics.clone());
+            for text in said {
+                entrance.enter(if text == "other" { "other" } else { "one" }, &text, text.into());
+            }
+            let mut found = waiting(&mut lanes);
+            found.sort_by_key(|one| one.object == "other");
+            let texts: Vec<_> = found.iter().map(|one| String::from_utf8_lossy(&one.body).into_owned()).collect();
+            assert_eq!(texts, wanted, "row {row}");
+            assert_eq!(metrics.get("dropped"), 0, "row {row}: nothing is lost");
+            drop(found);
+            entrance.enter("one", &"a", "a".into());
+            assert_eq!(waiting(&mut lanes).len(), 1, "row {row}: said again once nothing waits");
+        }
     }
 
     #[test]
@@ -208,7 +256,7 @@ mod tests {
             let metrics = NotificationMetrics::default();
             let (entrance, mut lanes) = waiting_room(metrics.clone());
             for number in 0..LANES * LANE * 2 {
-                entrance.enter(&number.to_string(), vec![0; bytes]);
+                entrance.enter(&number.to_string(), &"", vec![0; bytes]);
             }
             let came = waiting(&mut lanes).len();
             assert_eq!(metrics.get("dropped"), (LANES * LANE * 2) as u64, "row {row}: {came} came, and were not sent");

@@ -6,7 +6,7 @@ use super::observe::Observed;
 use crate::api::artifact_generator::ArtifactGeneratorSpec;
 
 /// What a commit status is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Commit {
     /// Revision of the source, e.g. `main@sha1:<commit>`.
     pub revision: String,

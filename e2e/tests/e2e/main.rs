@@ -136,6 +136,7 @@ fn add_all(suite: &mut Suite) {
         namespaces::{a_source_elsewhere_needs_the_gate},
         notifications::{
             a_dead_receiver_slows_nobody,
+            a_minute_without_a_receiver_costs_old_news_only,
             are_sent_before_the_end,
             arrive_exactly_as_documented,
         },

@@ -1,6 +1,7 @@
 //! What a receiver at `--events-addr` hears.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Event;
@@ -8,6 +9,7 @@ use kube::Api;
 use kube::api::ListParams;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 use weir_e2e::eventually::{PATIENCE, eventually};
 use weir_e2e::receiver::Receiver;
 use weir_e2e::resources::Kind;
@@ -15,6 +17,11 @@ use weir_e2e::scene::Scene;
 use weir_e2e::weir::Weir;
 
 use crate::reconcile::{generator, reason, two_apps};
+
+/// As long as an outage may take that nobody is to notice.
+const AWAY: Duration = Duration::from_secs(65);
+const RUNS: &str = "controller_runtime_reconcile_time_seconds_count{controller=\"artifactgenerator\"}";
+const RUN_SECONDS: &str = "controller_runtime_reconcile_time_seconds_sum{controller=\"artifactgenerator\"}";
 
 /// Success, each kind of failure, and recovery: each arrives once, word for word, as Kubernetes has it too.
 pub(crate) async fn arrive_exactly_as_documented(scene: Scene) -> Result<()> {
@@ -165,8 +172,7 @@ pub(crate) async fn a_dead_receiver_slows_nobody(scene: Scene) -> Result<()> {
         Ok(())
     })
     .await?;
-    let before =
-        figure(&weir, "controller_runtime_reconcile_time_seconds_sum{controller=\"artifactgenerator\"}").await?;
+    let before = figure(&weir, RUN_SECONDS).await?;
     receiver.kill();
     let address = receiver.url();
     let address = address.trim_start_matches("http://").trim_end_matches('/').to_owned();
@@ -185,8 +191,7 @@ pub(crate) async fn a_dead_receiver_slows_nobody(scene: Scene) -> Result<()> {
         wanted.push(changed(&scene, &["one"]).await?);
         drop(silent);
     }
-    let after =
-        figure(&weir, "controller_runtime_reconcile_time_seconds_sum{controller=\"artifactgenerator\"}").await?;
+    let after = figure(&weir, RUN_SECONDS).await?;
     ensure!(after - before < 15.0, "four runs took {} s; one delivery that fails takes 15", after - before);
     receiver.restart().await?;
     let failed = "weir_notifications_total{outcome=\"failed\"}";
@@ -201,6 +206,64 @@ pub(crate) async fn a_dead_receiver_slows_nobody(scene: Scene) -> Result<()> {
             found.len(),
             wanted.len()
         );
+        Ok(())
+    })
+    .await?;
+    let dropped = figure(&weir, "weir_notifications_total{outcome=\"dropped\"}").await?;
+    ensure!(dropped == 0.0, "{dropped} were dropped");
+    weir.stop().await
+}
+
+/// The receiver is away for a minute, in which one generator says again and again that its source is missing, and another one
+/// publishes: runs go on as if nothing were, and what either says last arrives.
+pub(crate) async fn a_minute_without_a_receiver_costs_old_news_only(scene: Scene) -> Result<()> {
+    let mut receiver = Receiver::start().await?;
+    let arguments = [&format!("--events-addr={}", receiver.url()) as &str, "--requeue-dependency=1s"];
+    let mut weir = Weir::start_with(&scene, &[], &arguments).await?;
+    let repository = two_apps(&scene).await?;
+    scene.apply(generator()).await?;
+    changed(&scene, &["one", "two"]).await?;
+    let (before, runs) = (figure(&weir, RUN_SECONDS).await?, figure(&weir, RUNS).await?);
+    receiver.kill();
+    let gone = Instant::now();
+    let waits = |source: &str| {
+        let mut waits = generator();
+        waits["metadata"]["name"] = json!("waits");
+        waits["spec"]["sources"][0]["name"] = json!(source);
+        waits["spec"]["artifacts"] = json!([{"name": "three", "copy": [{"from": "@repo/**", "to": "@artifact/"}]}]);
+        waits
+    };
+    scene.apply(waits("missing")).await?;
+    eventually("a minute is over", AWAY * 2, || async {
+        ensure!(gone.elapsed() > AWAY, "not yet");
+        Ok(())
+    })
+    .await?;
+    let runs = figure(&weir, RUNS).await? - runs;
+    ensure!(runs > 20.0, "only {runs} runs, which say nothing of what piles up");
+    scene.apply(waits("other")).await?;
+    let last = "get sources failed: GitRepository.source.toolkit.fluxcd.io \"other\" not found";
+    scene
+        .wait(Kind::ArtifactGenerator, "waits", "it waits for the other one", |object| {
+            ensure!(crate::reconcile::message(object) == last, "{}", object["status"]);
+            Ok(())
+        })
+        .await?;
+    let old = scene.get(Kind::ExternalArtifact, "one").await?.context("one is gone")?;
+    scene.push("repo", &repository, &[("apps/one/a.yaml", "one: 2\n")]).await?;
+    scene
+        .wait(Kind::ExternalArtifact, "one", "a new digest", |object| {
+            ensure!(object["status"]["artifact"]["digest"] != old["status"]["artifact"]["digest"]);
+            Ok(())
+        })
+        .await?;
+    let newest = [changed(&scene, &["one"]).await?, last.to_owned()];
+    let took = figure(&weir, RUN_SECONDS).await? - before;
+    ensure!(took < 15.0, "{runs} runs took {took} s; one delivery that fails takes 15");
+    receiver.restart().await?;
+    eventually("the newest are heard", PATIENCE, || async {
+        let found: Vec<_> = receiver.accepted().iter().map(|one| one["message"].clone()).collect();
+        ensure!(newest.iter().all(|message| found.contains(&json!(message))), "{found:?} without {newest:?}");
         Ok(())
     })
     .await?;

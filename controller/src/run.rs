@@ -243,10 +243,13 @@ fn policy(config: &Config) -> Policy {
         },
         retention_ttl: storage.retention_ttl,
         retention_records: storage.retention_records,
-        grace: config.timeout,
+        grace: config.timeout.unwrap_or(UNLIMITED),
         ..Policy::default()
     }
 }
+
+/// How long a run is thought to take that has no limit.
+const UNLIMITED: Duration = Duration::from_secs(3600);
 
 fn settings(config: &Config) -> Settings {
     Settings {

@@ -168,6 +168,11 @@ impl Failures {
                 self.forget(key);
                 Action::await_change()
             }
+            // As in controller-runtime, where a wait of no time is none: whatever changes wakes it.
+            Next::Dependency if dependency.is_zero() => {
+                self.forget(key);
+                Action::await_change()
+            }
             Next::Dependency => {
                 self.forget(key);
                 self.queue.again(key, dependency, false);
@@ -243,5 +248,7 @@ mod tests {
         assert_eq!(after(&fetch), Action::requeue(dependency), "§13 a fixed wait");
         assert_eq!(after(&build), Action::requeue(second), "§13 the fixed wait resets the backoff");
         assert_eq!(after(&stalled), Action::await_change(), "§13 terminal");
+        let none = failures.after(&key, &fetch, Duration::ZERO);
+        assert_eq!(none, Action::await_change(), "without a wait it is woken by a change only");
     }
 }

@@ -31,9 +31,9 @@ use crate::{
 pub struct Config {
     /// Generators that are reconciled at the same time, at least 1.
     pub concurrent: usize,
-    /// Longest time for one reconcile.
-    pub timeout: Duration,
-    /// Wait for a source that is missing or can not be fetched.
+    /// Longest time for one reconcile, if it has one.
+    pub timeout: Option<Duration>,
+    /// Wait for a source that is missing or can not be fetched. None at all: until something changes.
     pub dependency: Duration,
     /// Waits after failures.
     pub backoff: Backoff,
@@ -176,7 +176,8 @@ impl Config {
         let flags::Admin { metrics_addr, health_addr, log_level, log_encoding } = admin;
         Ok(Self {
             concurrent: usize::try_from(work.concurrent).unwrap_or(1).max(1),
-            timeout: duration("reconciliation-timeout", reconciliation_timeout)?,
+            // As controller-runtime understands it: without time there is no limit.
+            timeout: Some(duration("reconciliation-timeout", reconciliation_timeout)?).filter(|time| !time.is_zero()),
             dependency: duration("requeue-dependency", requeue_dependency)?,
             backoff: Backoff {
                 min: duration("min-retry-delay", min_retry_delay)?,

@@ -19,7 +19,7 @@ fn config(arguments: &str) -> Config {
 fn defaults() {
     let wanted = Config {
         concurrent: 10,
-        timeout: Duration::from_secs(600),
+        timeout: Some(Duration::from_secs(600)),
         dependency: Duration::from_secs(5),
         backoff: Backoff { min: Duration::from_millis(750), max: Duration::from_secs(900) },
         jitter: 5,
@@ -91,6 +91,9 @@ fn spellings() {
         }),
         ("--http-retry=9999999999", |c| c.storage.http_retry == u32::MAX),
         ("--requeue-dependency=1m30.5s", |c| c.dependency == Duration::from_millis(90_500)),
+        ("--reconciliation-timeout=1ns", |c| c.timeout == Some(Duration::from_nanos(1))),
+        ("--reconciliation-timeout=0s", |c| c.timeout.is_none()),
+        ("--reconciliation-timeout=0 --requeue-dependency=0", |c| (c.timeout, c.dependency) == (None, Duration::ZERO)),
         ("--metrics-addr=0 --health-addr=", |c| c.metrics.is_none() && c.health.is_none()),
         ("--metrics-addr=[::1]:0", |c| c.metrics.as_ref().is_some_and(|listen| listen.to_string() == "[::1]:0")),
         ("--log-level=nonsense --log-encoding=nonsense", |c| {

@@ -73,9 +73,9 @@ pub struct Context {
 /// The flags that a run needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Longest time for one run.
-    pub timeout: Duration,
-    /// Wait for a source that is not there or cannot be fetched.
+    /// Longest time for one run, if it has one.
+    pub timeout: Option<Duration>,
+    /// Wait for a source that is not there or cannot be fetched. None at all: until something changes.
     pub dependency: Duration,
     /// Jitter of the interval, in per cent either way.
     pub jitter: u8,
@@ -180,9 +180,12 @@ async fn reconcile_living(
         let (reported, marked) = tokio::join!(run.report_paused(), run.mark_lost());
         return marked.and(reported);
     }
-    let result = match tokio::time::timeout(context.settings.timeout, run.phases()).await {
-        Ok(result) => result,
-        Err(_) => Err(ReconcileError::Timeout(context.settings.timeout)),
+    let result = match context.settings.timeout {
+        Some(limit) => {
+            let ended = tokio::time::timeout(limit, run.phases()).await;
+            ended.unwrap_or(Err(ReconcileError::Timeout(limit)))
+        }
+        None => run.phases().await,
     };
     let unmarked = if may_mark(&result) { run.mark_lost().await.err() } else { None };
     let reported = run.report(result).await.map_err(|failure| failure.unsaid(unmarked));

@@ -91,8 +91,8 @@ pub struct BuildCall {
     pub namespace: String,
     /// All sources of the generator.
     pub sources: Vec<v1::Source>,
-    /// The server gives up after this.
-    pub timeout: Duration,
+    /// The server gives up after this, if that is said.
+    pub timeout: Option<Duration>,
 }
 
 impl Server {
@@ -158,7 +158,7 @@ impl Server {
         let artifacts =
             artifacts.map(|artifact| BuildRequest { message: Some(v1::build_request::Message::Artifact(artifact)) });
         let mut request = Request::new(futures::stream::once(async { header }).chain(artifacts));
-        request.set_timeout(call.timeout);
+        call.timeout.into_iter().for_each(|timeout| request.set_timeout(timeout));
         let answers = self.builder.clone().build(request).await.map_err(|status| self.error(&status))?;
         Ok(self.stream(answers.into_inner()))
     }
@@ -170,7 +170,7 @@ impl Server {
         owner: &Owner,
         source: Option<v1::Source>,
         pattern: &str,
-        timeout: Duration,
+        timeout: Option<Duration>,
     ) -> Result<Vec<FindDirectoriesResponse>, ServerError> {
         let request = FindDirectoriesRequest {
             caller: Some(self.caller(owner)),
@@ -278,8 +278,8 @@ impl Server {
     }
 }
 
-fn timed<T>(message: T, timeout: Duration) -> Request<T> {
+fn timed<T>(message: T, timeout: impl Into<Option<Duration>>) -> Request<T> {
     let mut request = Request::new(message);
-    request.set_timeout(timeout);
+    timeout.into().into_iter().for_each(|timeout| request.set_timeout(timeout));
     request
 }

@@ -9,7 +9,7 @@ use weir_e2e::scene::Scene;
 use weir_e2e::weir::Weir;
 
 use crate::errors::with_upstream;
-use crate::reconcile::{message, reason, two_apps};
+use crate::reconcile::{generator, message, reason, two_apps};
 
 /// Lets the source be behind a port that takes connections and never answers, as long as the result is kept. Returns what the source
 /// was before.
@@ -47,6 +47,21 @@ pub(crate) async fn by_the_time_limit_is_told(scene: Scene) -> Result<()> {
     .await?;
     scene.patch_status(Kind::ExternalArtifact, "upstream", json!({"status": {"artifact": artifact}})).await?;
     scene.ready(Kind::ArtifactGenerator, "gen").await?;
+    weir.stop().await
+}
+
+/// Without a time a run has no limit, and a generator whose source is missing looks again when the source comes, not before.
+pub(crate) async fn no_time_is_no_limit_and_no_wait(scene: Scene) -> Result<()> {
+    let arguments = ["--reconciliation-timeout=0s", "--requeue-dependency=0s"];
+    let mut weir = Weir::start_with(&scene, &[], &arguments).await?;
+    scene.apply(generator()).await?;
+    reason(&scene, "gen", "SourceFetchFailed").await?;
+    two_apps(&scene).await?;
+    scene.ready(Kind::ArtifactGenerator, "gen").await?;
+    let metrics = reqwest::get(weir.controller.metrics_url()).await?.text().await?;
+    let runs = "controller_runtime_reconcile_time_seconds_count{controller=\"artifactgenerator\"} ";
+    let count = metrics.lines().find_map(|line| line.strip_prefix(runs)).context("no such metric")?;
+    ensure!(count.parse::<f64>()? < 30.0, "{count} runs: it did not wait");
     weir.stop().await
 }
 

@@ -98,6 +98,7 @@ fn add_all(suite: &mut Suite) {
         ending::{
             by_a_signal_is_taken_up_by_the_next,
             by_the_time_limit_is_told,
+            no_time_is_no_limit_and_no_wait,
         },
         endings::{have_their_conditions_events_and_next_runs},
         errors::{

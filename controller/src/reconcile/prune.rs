@@ -55,10 +55,16 @@ impl Run<'_> {
     }
 
     async fn remove_one(&self, key: &ObjectKey) -> Result<(), ReconcileError> {
-        self.delete_output(key).await.map_err(|error| {
-            let why = format!("failed to delete ExternalArtifact: {}", innermost(&error));
+        let failed = |why: &str| {
+            let why = format!("failed to delete ExternalArtifact: {why}");
             ReconcileError::Publish { name: key.name.clone(), why }
-        })?;
+        };
+        if let Some(left) = self.delete_output(key).await.map_err(|error| failed(&innermost(&error)))? {
+            let finalizers = left.metadata.finalizers.clone().unwrap_or_default().join(", ");
+            return Err(failed(&format!(
+                "it is being deleted and waits for its finalizers ({finalizers}): whoever set them must remove them"
+            )));
+        }
         let ObjectKey { namespace, name } = key.clone();
         let artifact = ArtifactRef { kind: KIND.to_owned(), namespace, name };
         Ok(self.context.server.remove_all(&self.owner, artifact).await?)

@@ -158,26 +158,32 @@ impl Run<'_> {
         object
     }
 
-    /// Deletes an output, unless it has become another generator's or is gone already.
-    pub(super) async fn delete_output(&self, key: &ObjectKey) -> Result<(), kube::Error> {
+    /// Deletes an output, unless it has become another generator's or is gone already. Returns what is still there, as long as
+    /// finalizers of others keep it.
+    pub(super) async fn delete_output(&self, key: &ObjectKey) -> Result<Option<Arc<ExternalArtifact>>, kube::Error> {
         let outputs = &self.context.cluster.outputs;
         let Some(object) = outputs.get(key).filter(|object| object.generator_uid() == Some(&self.uid)) else {
             outputs.untouch(key);
-            return Ok(());
+            return Ok(None);
         };
         let uid = object.metadata.uid.clone().unwrap_or_default();
         let _permit = self.context.writes.acquire().await;
         let write = outputs.begin(key.clone(), &self.uid);
         let only_this = Preconditions { uid: Some(uid.clone()), resource_version: None };
         let parameters = DeleteParams { preconditions: Some(only_this), ..DeleteParams::default() };
-        match self.api::<ExternalArtifact>().delete(&key.name, &parameters).await {
-            Ok(_) => {}
+        let answer = match self.api::<ExternalArtifact>().delete(&key.name, &parameters).await {
+            Ok(answer) => answer.left(),
             // Gone already, or gone and made anew by somebody else.
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => None,
             Err(error) => return Err(error),
-        }
-        self.context.triggers.effects(&self.context.cluster, write.deleted(&uid));
-        Ok(())
+        };
+        let answer = answer.map(|mut object| {
+            object.condense();
+            object
+        });
+        let (left, effects) = write.delete_taken(&uid, answer);
+        self.context.triggers.effects(&self.context.cluster, effects);
+        Ok(left)
     }
 }
 

@@ -232,6 +232,22 @@ impl Write<'_> {
         (object, effects)
     }
 
+    /// The API server took the DELETE of the object with this UID and answered with this state of it, or with none. One that waits for its
+    /// finalizers is there, and its name taken, until the watch says otherwise: it is returned.
+    pub fn delete_taken(
+        self,
+        uid: &str,
+        answer: Option<ExternalArtifact>,
+    ) -> (Option<Arc<ExternalArtifact>>, Vec<Effect>) {
+        match answer.filter(|object| object.metadata.deletion_timestamp.is_some()) {
+            Some(object) => {
+                let (object, effects) = self.landed(object);
+                (Some(object), effects)
+            }
+            None => (None, self.deleted(uid)),
+        }
+    }
+
     /// The object with this UID has been deleted.
     pub fn deleted(mut self, uid: &str) -> Vec<Effect> {
         self.landed = true;
@@ -402,6 +418,9 @@ fn source_artifact(artifact: &Artifact) -> SourceArtifact {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
     use super::*;
     use crate::api::{GENERATOR_LABEL, external_artifact::ExternalArtifactStatus};
 
@@ -600,6 +619,37 @@ mod tests {
         assert_eq!(outputs.generator_gone(), free());
         assert_eq!(outputs.generator_gone(), [], "told once");
         assert_eq!(outputs.claim(&key(), "late", |uid| uid != "g"), Ok(()));
+    }
+
+    #[test]
+    fn what_waits_for_its_finalizers_is_not_gone() {
+        let terminating = |version| {
+            let mut object = output(version, "a");
+            object.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+            object
+        };
+        let woken = || Effect::Touched("late".into());
+        // (row, the answer, whether the object is left)
+        let rows = [
+            ("the API server says that it is gone", None, false),
+            ("it shows what it deleted", Some(output(1, "a")), false),
+            ("it waits", Some(terminating(2)), true),
+            ("it was deleted before, and waits", Some(terminating(1)), true),
+        ];
+        for (row, answer, is_left) in rows {
+            let outputs = listed();
+            assert_eq!(outputs.claim(&key(), "late", |_| true), Err("g".to_owned()));
+            let (left, effects) = outputs.begin(key(), "g").delete_taken("1", answer);
+            assert_eq!((left.is_some(), outputs.get(&key()).is_some()), (is_left, is_left), "row {row}");
+            assert_eq!(effects.contains(&woken()), !is_left, "row {row}: {effects:?}");
+            if is_left {
+                assert_eq!(outputs.claim(&key(), "late", |_| true), Err("g".to_owned()), "row {row}");
+                assert_eq!(take(&outputs, Event::Apply(terminating(2))), [], "row {row}: no edit of others");
+                let effects = take(&outputs, Event::Delete(terminating(3)));
+                assert_eq!(effects, [source(), touched(), woken()], "row {row}: both may go on");
+            }
+            assert_eq!(outputs.claim(&key(), "late", |_| true), Ok(()), "row {row}");
+        }
     }
 
     #[test]

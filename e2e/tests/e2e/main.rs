@@ -182,6 +182,7 @@ fn add_all(suite: &mut Suite) {
             a_deletion_that_can_not_go_on_says_why,
             a_failing_copy_does_not_keep_old_versions_of_others,
             an_orphan_that_must_stay_keeps_its_file,
+            an_output_that_waits_for_a_finalizer_keeps_its_file,
         },
         repair::{
             a_paused_generator_takes_ready_from_what_is_lost,

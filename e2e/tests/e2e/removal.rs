@@ -1,7 +1,7 @@
 //! What is to go, goes in an order that keeps promises; and it goes also when something else fails.
 
 use anyhow::{Context, Result, ensure};
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use weir_e2e::eventually::{PATIENCE, eventually};
 use weir_e2e::manifest;
@@ -39,6 +39,38 @@ pub(crate) async fn an_orphan_that_must_stay_keeps_its_file(scene: Scene) -> Res
     })
     .await?;
     weir.stop().await
+}
+
+/// Somebody else's finalizer keeps an output of a generator that is deleted: its file and the generator stay as long as it does. Tries
+/// are an hour apart: what ends the wait is the end of the object.
+pub(crate) async fn an_output_that_waits_for_a_finalizer_keeps_its_file(scene: Scene) -> Result<()> {
+    let hour = ["--min-retry-delay=1h", "--max-retry-delay=1h"];
+    let mut weir = Weir::start_with(&scene, &[], &hour).await?;
+    two_apps(&scene).await?;
+    scene.apply(generator()).await?;
+    scene.ready(Kind::ArtifactGenerator, "gen").await?;
+    let one = scene.ready(Kind::ExternalArtifact, "one").await?;
+    hold(&scene, &["example.com/hold"]).await?;
+    scene.delete(Kind::ArtifactGenerator, "gen").await?;
+    let failed = reason(&scene, "gen", "ReconciliationFailed").await?;
+    ensure!(message(&failed).contains("waits for its finalizers (example.com/hold)"), "{}", message(&failed));
+    scene.gone(Kind::ExternalArtifact, "two").await?;
+    let held = scene.get(Kind::ExternalArtifact, "one").await?.context("it is gone")?;
+    ensure!(!held["metadata"]["deletionTimestamp"].is_null(), "{held}");
+    scene.download(&one).await?;
+
+    hold(&scene, &[]).await?;
+    scene.gone(Kind::ArtifactGenerator, "gen").await?;
+    ensure!(scene.get(Kind::ExternalArtifact, "one").await?.is_none());
+    ensure!(stored(&weir, &scene.namespace)?.is_empty());
+    weir.stop().await
+}
+
+/// Sets the finalizers of the output `one`.
+async fn hold(scene: &Scene, finalizers: &[&str]) -> Result<()> {
+    let patch = Patch::Merge(json!({"metadata": {"finalizers": finalizers}}));
+    scene.api(Kind::ExternalArtifact).patch("one", &PatchParams::default(), &patch).await?;
+    Ok(())
 }
 
 type Binding = k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicyBinding;

@@ -3,10 +3,31 @@
 use std::time::Duration;
 
 /// How long a generator without trouble is left alone. A constant: the spec has no interval.
-pub const INTERVAL: Duration = Duration::from_secs(3600);
+const INTERVAL: Duration = Duration::from_secs(3600);
+
+/// How a run ended that had no trouble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Calm {
+    /// It is paused.
+    Paused,
+    /// There was nothing to do.
+    UpToDate,
+    /// What there was to do is done.
+    Published,
+}
+
+/// When a generator is looked at again after a run without trouble; `None`: when something changes. Those that publish at the same moment, as
+/// after a push that concerns many, part by the jitter.
+pub fn next_look(ended: Calm, percentage: u8, sample: f64) -> Option<Duration> {
+    match ended {
+        Calm::Paused => None,
+        Calm::UpToDate => Some(INTERVAL),
+        Calm::Published => Some(jittered(INTERVAL, percentage, sample)),
+    }
+}
 
 /// `interval` moved by at most `percentage` per cent either way. `sample` is a random number from 0 (earliest) up to 1.
-pub fn jittered(interval: Duration, percentage: u8, sample: f64) -> Duration {
+fn jittered(interval: Duration, percentage: u8, sample: f64) -> Duration {
     let spread = f64::from(percentage.min(100)) / 100.0;
     interval.mul_f64(1.0 + spread * (2.0 * sample.clamp(0.0, 1.0) - 1.0))
 }
@@ -51,6 +72,23 @@ mod tests {
         }
         let reversed = Backoff { min: Duration::from_secs(60), max: Duration::from_secs(1) };
         assert_eq!(reversed.delay(1), Duration::from_secs(1), "the limit wins");
+    }
+
+    #[test]
+    fn a_run_without_trouble_is_followed_by_the_next_after_an_hour() {
+        // (row, how it ended, percentage, sample, seconds)
+        let rows = [
+            ("§13 success after drift, earliest", Calm::Published, 5, 0.0, Some(3420)),
+            ("§13 success after drift, latest", Calm::Published, 5, 1.0, Some(3780)),
+            ("§13 success after drift, no jitter", Calm::Published, 0, 1.0, Some(3600)),
+            ("§13 no drift: exactly", Calm::UpToDate, 5, 0.0, Some(3600)),
+            ("§13 no drift: exactly", Calm::UpToDate, 99, 1.0, Some(3600)),
+            ("§13 paused", Calm::Paused, 5, 0.5, None),
+        ];
+        for (row, ended, percentage, sample, seconds) in rows {
+            let found = next_look(ended, percentage, sample).map(|delay| delay.as_secs_f64().round() as u64);
+            assert_eq!(found, seconds, "row {row}");
+        }
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::{
     plan::{
         conditions::{self, Situation},
         inventory,
-        requeue::{INTERVAL, jittered},
+        requeue::{Calm, next_look},
     },
     watch::{feed::innermost, generators::strip},
 };
@@ -96,7 +96,7 @@ impl Run<'_> {
         let situation = self.is_first.then_some(Situation::FirstPassPaused);
         let change = Change { situation, handled: true, ..Change::default() };
         self.write_status(&change).await.map_err(|error| ReconcileError::Status(innermost(&error)))?;
-        Ok(Action::await_change())
+        Ok(self.after(Calm::Paused))
     }
 
     /// Writes down how the run ended. A failure is returned as it came, for its retry. Who leads no more writes nothing: it could
@@ -116,7 +116,7 @@ impl Run<'_> {
         self.context.events.record(&self.generator, &Notice::no_drift(count));
         let change = Change { handled: true, ..Change::default() };
         self.write_status(&change).await.map_err(|error| ReconcileError::Status(innermost(&error)))?;
-        Ok(Action::requeue(INTERVAL))
+        Ok(self.after(Calm::UpToDate))
     }
 
     async fn report_published(&self, published: &Published) -> Result<Action, ReconcileError> {
@@ -140,11 +140,16 @@ impl Run<'_> {
             None => Notice::succeeded(artifacts),
         };
         self.announce(&published.changed, Some(outcome));
-        let sample = rand::rng().random_range(0.0..1.0);
         match published.unpruned.clone() {
             Some(error) => Err(error),
-            None => Ok(Action::requeue(jittered(INTERVAL, self.context.settings.jitter, sample))),
+            None => Ok(self.after(Calm::Published)),
         }
+    }
+
+    /// When to come back.
+    fn after(&self, ended: Calm) -> Action {
+        let sample = rand::rng().random_range(0.0..1.0);
+        next_look(ended, self.context.settings.jitter, sample).map_or_else(Action::await_change, Action::requeue)
     }
 
     /// Of what is published now, what nobody was told of.

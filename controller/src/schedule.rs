@@ -57,25 +57,30 @@ pub async fn run_reconciles(
     let (names, mut writer) = reflector::store::<Name>();
     writer.apply_watcher_event(&Event::Init);
     writer.apply_watcher_event(&Event::InitDone);
-    let known = context.clone();
+    let figures = context.metrics.queue().clone();
+    let failures = Arc::new(Failures { counts: Mutex::default(), backoff: limits.backoff, queue: figures });
+    let (known, memory) = (context.clone(), failures.clone());
     let queue = UnboundedReceiverStream::new(requests).take_until(stop).map(move |Trigger(key)| {
         let exists = known.cluster.generators.get(&key).is_some();
         note(&mut writer, &key, exists);
-        let figures = known.metrics.queue();
         if exists {
-            figures.asked(&key)
+            known.metrics.queue().asked(&key);
         } else {
-            figures.forget(&key)
+            // However it went: without its finalizer, it was no run of ours that saw it off.
+            memory.gone(&key);
+            known.expansions.forget(&key);
         }
         Ok::<_, Infallible>(ObjectRef::<Name>::new(&key.name).within(&key.namespace))
     });
-    let queued = context.metrics.queue().clone();
-    let failures = Arc::new(Failures { counts: Mutex::default(), backoff: limits.backoff, queue: queued });
     let settings = Config::default().concurrency(limits.concurrent);
     let counted = failures.clone();
     let run = move |name: Arc<Name>, context: Arc<Context>| run(ObjectKey::of(&*name), context, failures.clone());
     let policy = move |name: Arc<Name>, error: &ReconcileError, context: Arc<Context>| {
-        counted.after(&ObjectKey::of(&*name), error, context.settings.dependency)
+        let key = ObjectKey::of(&*name);
+        if context.cluster.generators.get(&key).is_none() {
+            return Action::await_change();
+        }
+        counted.after(&key, error, context.settings.dependency)
     };
     applier(run, policy, context, names, queue, settings).for_each(|_| futures::future::ready(())).await;
 }
@@ -159,6 +164,12 @@ struct Failures {
 impl Failures {
     fn forget(&self, key: &ObjectKey) {
         self.counts.lock().remove(key);
+    }
+
+    /// The generator is gone, and one that gets its name begins anew.
+    fn gone(&self, key: &ObjectKey) {
+        self.forget(key);
+        self.queue.forget(key);
     }
 
     /// When to try again. What waits for something else, or for a new spec, starts from the beginning afterwards.
@@ -245,6 +256,9 @@ mod tests {
         assert_eq!(after(&build), Action::requeue(second * 2), "§13");
         assert_eq!(after(&build), Action::requeue(second * 4), "§13");
         assert_eq!(after(&build), Action::requeue(second * 4), "§13 the longest");
+        failures.gone(&key);
+        assert!(failures.counts.lock().is_empty(), "nothing is left of one that is gone");
+        assert_eq!(after(&build), Action::requeue(second), "another one of that name begins anew");
         assert_eq!(after(&fetch), Action::requeue(dependency), "§13 a fixed wait");
         assert_eq!(after(&build), Action::requeue(second), "§13 the fixed wait resets the backoff");
         assert_eq!(after(&stalled), Action::await_change(), "§13 terminal");

@@ -24,14 +24,16 @@ use crate::{
     watch::{feed::innermost, generators::strip},
 };
 
-/// What the path patterns of this process' generators were expanded to last, by UID.
+/// What the path patterns of this process' generators were expanded to last.
 #[derive(Default)]
 pub struct Expansions {
-    known: Mutex<HashMap<String, Expansion>>,
+    known: Mutex<HashMap<ObjectKey, Expansion>>,
 }
 
 /// An expansion, and what it was made of.
 struct Expansion {
+    /// UID of the generator.
+    uid: String,
     generation: Option<i64>,
     sources_digest: String,
     wanted: Wanted,
@@ -39,8 +41,16 @@ struct Expansion {
 
 impl Expansions {
     /// The generator is gone.
-    pub(super) fn forget(&self, uid: &str) {
-        self.known.lock().remove(uid);
+    pub fn forget(&self, generator: &ObjectKey) {
+        self.known.lock().remove(generator);
+    }
+
+    /// The expansion of this very generator, if neither its spec nor its sources have changed since.
+    fn current(&self, key: &ObjectKey, uid: &str, generation: Option<i64>, sources_digest: &str) -> Option<Wanted> {
+        let known = self.known.lock();
+        let expansion = known.get(key).filter(|expansion| expansion.uid == uid)?;
+        let is_current = expansion.generation == generation && expansion.sources_digest == sources_digest;
+        is_current.then(|| expansion.wanted.clone())
     }
 }
 
@@ -50,11 +60,8 @@ impl Run<'_> {
         if self.generator.spec.path_pattern.is_empty() {
             return Some(Wanted::Listed(self.generator.clone()));
         }
-        let known = self.context.expansions.known.lock();
-        let expansion = known.get(&self.uid)?;
-        let is_current =
-            expansion.generation == self.generator.metadata.generation && expansion.sources_digest == observed.digest;
-        is_current.then(|| expansion.wanted.clone())
+        let generation = self.generator.metadata.generation;
+        self.context.expansions.current(&self.key, &self.uid, generation, &observed.digest)
     }
 
     /// What to make. The error may be that nothing is to be made, and that what there is may not be deleted yet.
@@ -77,11 +84,12 @@ impl Run<'_> {
         debug!(directories = directories.len(), artifacts = rendered.len(), "path pattern expanded");
         let wanted = Wanted::Expanded(rendered.into());
         let expansion = Expansion {
+            uid: self.uid.clone(),
             generation: self.generator.metadata.generation,
             sources_digest: observed.digest.clone(),
             wanted: wanted.clone(),
         };
-        self.context.expansions.known.lock().insert(self.uid.clone(), expansion);
+        self.context.expansions.known.lock().insert(self.key.clone(), expansion);
         Ok(wanted)
     }
 
@@ -125,5 +133,31 @@ impl Run<'_> {
                 warn!(error, annotation = CONFIRM_ANNOTATION, "cannot remove a confirmation that is used up");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expansion_is_of_one_generator_in_one_state() {
+        let expansions = Expansions::default();
+        let key = ObjectKey::new("ns", "g");
+        let wanted = Wanted::Expanded(Vec::new().into());
+        let expansion = Expansion { uid: "u".into(), generation: Some(1), sources_digest: "d".into(), wanted };
+        expansions.known.lock().insert(key.clone(), expansion);
+        // (row, UID, generation, digest of the sources, whether it is current)
+        let rows = [
+            ("the same", "u", 1, "d", true),
+            ("made anew", "v", 1, "d", false),
+            ("another spec", "u", 2, "d", false),
+            ("other sources", "u", 1, "e", false),
+        ];
+        for (row, uid, generation, digest, is_current) in rows {
+            assert_eq!(expansions.current(&key, uid, Some(generation), digest).is_some(), is_current, "row {row}");
+        }
+        expansions.forget(&key);
+        assert!(expansions.known.lock().is_empty(), "nothing is left of one that is gone");
     }
 }

@@ -52,7 +52,7 @@ pub(super) async fn finalize(run: &Run<'_>) -> Result<Action, ReconcileError> {
         Err(error) => return Err(ReconcileError::Finalizer(innermost(&error))),
     }
     run.account.open();
-    run.context.expansions.forget(&run.uid);
+    run.context.expansions.forget(&run.key);
     info!("generator deleted, nothing of it is left");
     Ok(Action::await_change())
 }

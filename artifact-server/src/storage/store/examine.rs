@@ -130,6 +130,7 @@ impl Store {
     fn condemn(&self, path: &ArtifactPath, record: Option<&Record>, object: &Object) {
         let owner = record.map_or("", |record| record.owner.as_str());
         let known = self.index.remove(path);
+        self.condemned.add(path);
         match self.storage.delete(path) {
             Ok(_) => {
                 tracing::warn!(path = %path, owner, "a stored file was changed behind the server's back; it is removed")

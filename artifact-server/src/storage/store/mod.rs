@@ -72,6 +72,7 @@ pub struct Store {
     next_sequence: AtomicU64,
     /// Files whose records in the storage are older than what is known of them.
     moved: Mutex<BTreeSet<ArtifactPath>>,
+    condemned: verify::Condemned,
     swept: Swept,
 }
 
@@ -152,6 +153,7 @@ impl Store {
             news: News::default(),
             next_sequence: AtomicU64::new(last.saturating_add(1)),
             moved: Mutex::default(),
+            condemned: verify::Condemned::default(),
             swept,
         }))
     }

@@ -605,3 +605,25 @@ fn aliases_follow_their_files_and_are_never_collected() {
     assert_eq!(served(&again, &name).unwrap(), b"two");
     assert_eq!(again.target(&name), two);
 }
+
+/// Whoever changed the bytes has put the time back, and by the next piece the file has lost its name: its stamp says nothing.
+#[test]
+fn what_is_condemned_is_not_sent_to_its_end() {
+    use std::os::unix::fs::FileExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let store = over(super::super::LocalFolder::open(folder.path()).unwrap());
+    let (path, record) = put(&store, &request("a", "1"), b"good bytes").unwrap();
+    let opened = store.open_verified(&path).unwrap().unwrap();
+    let file = std::fs::File::options().write(true).open(folder.path().join(path.to_string())).unwrap();
+    let times = std::fs::FileTimes::new().set_modified(file.metadata().unwrap().modified().unwrap());
+    file.write_all_at(b"evil", 0).unwrap();
+    file.set_times(times).unwrap();
+    assert_eq!(store.verify(&path, &record.digest).unwrap(), Verdict::Corrupted);
+    assert!(opened.piece(0..opened.size, 1024).is_err());
+
+    // Stored again it is another file, and one that is removed on purpose is sent to its end.
+    put(&store, &request("a", "1"), b"good bytes").unwrap();
+    let opened = store.open_verified(&path).unwrap().unwrap();
+    store.remove(&caller("1"), &path).unwrap();
+    assert_eq!(opened.piece(0..opened.size, 1024).unwrap(), b"good bytes"[..]);
+}

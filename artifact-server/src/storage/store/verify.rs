@@ -1,9 +1,10 @@
 //! Whether a file still is what it was.
 
-use std::{io, ops::Range, sync::Arc};
+use std::{collections::HashMap, io, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use weir_proto::{Algorithm, ArtifactPath, Digest};
 
@@ -39,6 +40,24 @@ pub struct Opened {
     pub stamp: Stamp,
     /// The bytes; they stay readable when the file is removed meanwhile.
     pub body: Arc<dyn Body>,
+    /// How often the file was condemned before it was opened, and where to see whether it was since.
+    condemned: (Condemned, ArtifactPath, u64),
+}
+
+/// How often files were found to have wrong bytes and taken away. A download that runs does not see that by the stamp alone: whoever changed the
+/// bytes may have put the times back, and that the file lost its name is no change of it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Condemned(Arc<Mutex<HashMap<ArtifactPath, u64>>>);
+
+impl Condemned {
+    fn count(&self, path: &ArtifactPath) -> u64 {
+        self.0.lock().get(path).copied().unwrap_or_default()
+    }
+
+    /// To be called before the file loses its name.
+    pub(super) fn add(&self, path: &ArtifactPath) {
+        *self.0.lock().entry(path.clone()).or_default() += 1;
+    }
 }
 
 impl Opened {
@@ -47,7 +66,8 @@ impl Opened {
         let length = usize::try_from((range.end - range.start).min(most)).map_err(io::Error::other)?;
         let mut bytes = vec![0; length];
         self.body.read_exact_at(&mut bytes, range.start)?;
-        if self.body.stamp()? != self.stamp {
+        let (condemned, path, before) = &self.condemned;
+        if self.body.stamp()? != self.stamp || condemned.count(path) != *before {
             return Err(io::Error::other("the file was changed while it was read"));
         }
         Ok(bytes.into())
@@ -94,6 +114,7 @@ impl Store {
     /// last hashed is hashed first, through the same handle that is returned; that can take a while for a big one.
     pub fn open_verified(&self, path: &ArtifactPath) -> Result<Option<Opened>, StorageError> {
         let path = &self.target(path);
+        let before = self.condemned.count(path);
         match self.open_untouched(path)? {
             Looked::Missing => return Ok(None),
             Looked::Good(opened) => return Ok(Some(opened)),
@@ -101,7 +122,7 @@ impl Store {
         }
         let _one = self.stripes.lock(path.dir());
         Ok(match self.examine(path)? {
-            Finding::Intact(record, object) => Some(opened(&record, object)),
+            Finding::Intact(record, object) => Some(self.opened(path, before, &record, object)),
             Finding::Missing | Finding::Corrupted => None,
         })
     }
@@ -110,9 +131,12 @@ impl Store {
     /// loss is noted by [`Store::open_verified`].
     pub fn open_untouched(&self, path: &ArtifactPath) -> Result<Looked<Opened>, StorageError> {
         let path = &self.target(path);
+        let before = self.condemned.count(path);
         let Some(known) = self.index.get(path) else { return Ok(Looked::Missing) };
         Ok(match (known.record(), self.storage.open(path)?) {
-            (Some(record), Some(object)) if record.stamp == object.head.stamp => Looked::Good(opened(record, object)),
+            (Some(record), Some(object)) if record.stamp == object.head.stamp => {
+                Looked::Good(self.opened(path, before, record, object))
+            }
             _ => Looked::Touched,
         })
     }
@@ -138,14 +162,16 @@ impl Store {
         let hashed = hash(&object, digest.algorithm()).map_err(|cause| StorageError::io("read", path, cause))?;
         Ok(object.head.stamp == record.stamp && hashed.as_ref() == Some(digest))
     }
-}
 
-fn opened(record: &Record, object: Object) -> Opened {
-    Opened {
-        digest: record.digest.clone(),
-        size: object.head.size,
-        stored_at: record.stored_at,
-        stamp: object.head.stamp,
-        body: object.body,
+    /// `before` is how often the file was condemned before it was looked at.
+    fn opened(&self, path: &ArtifactPath, before: u64, record: &Record, object: Object) -> Opened {
+        Opened {
+            digest: record.digest.clone(),
+            size: object.head.size,
+            stored_at: record.stored_at,
+            stamp: object.head.stamp,
+            body: object.body,
+            condemned: (self.condemned.clone(), path.clone(), before),
+        }
     }
 }

@@ -30,6 +30,8 @@ pub(super) struct Run {
     methods: BTreeMap<String, MethodDescriptor>,
     channels: BTreeMap<String, Channel>,
     used: Mutex<BTreeSet<&'static str>>,
+    /// The sides of calls that have failed. Were one dropped, its stream could still end, and well, before the server hears that nobody waits.
+    failed: Mutex<Vec<oneshot::Sender<()>>>,
 }
 
 /// A call whose answers are being read.
@@ -50,7 +52,7 @@ impl Run {
         let methods = methods()?.into_iter().map(|method| (method.name().to_owned(), method)).collect();
         let channels = setup.peers.iter().map(|(name, peer)| Ok((name.clone(), connect::channel(peer)?)));
         let channels = channels.collect::<Result<_>>()?;
-        Ok(Self { setup, way, methods, channels, used: Mutex::default() })
+        Ok(Self { setup, way, methods, channels, used: Mutex::default(), failed: Mutex::default() })
     }
 
     /// The methods of the client that were called.
@@ -112,8 +114,13 @@ impl Run {
         }
         let rest = stream::once(end).filter_map(|_| async { None::<Vec<u8>> });
         let messages = stream::iter(messages).flat_map(|(times, bytes)| stream::repeat(bytes).take(times));
-        let answers = stubs::call(channel, name, messages.chain(rest).boxed(), timeout).await?;
-        Ok(Open { answers: json(answers, output), _side: side })
+        match stubs::call(channel, name, messages.chain(rest).boxed(), timeout).await {
+            Ok(answers) => Ok(Open { answers: json(answers, output), _side: side }),
+            Err(status) => {
+                self.failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(side);
+                Err(status)
+            }
+        }
     }
 
     /// Reads and compares answers: all of them, or those that are expected of a stream that stays open as `name`.

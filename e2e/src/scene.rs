@@ -137,13 +137,16 @@ impl Scene {
         .await
     }
 
-    /// Waits until the object is Ready for its current generation; returns it.
+    /// Waits until the object is Ready for its current generation; returns it. Of a Kustomization all of its status is written by then.
     ///
     /// # Errors
     /// After the deadline: its conditions.
     pub async fn ready(&self, kind: Kind, name: &str) -> Result<Value> {
         self.wait(kind, name, "Ready", |object| {
             ensure_ready(object)?;
+            if kind == Kind::Kustomization {
+                ensure_written(object)?;
+            }
             Ok(object.clone())
         })
         .await
@@ -240,4 +243,32 @@ pub fn ensure_ready(object: &Value) -> Result<()> {
     let current = ready["observedGeneration"] == object["metadata"]["generation"];
     ensure!(ready["status"] == "True" && current, "conditions are {}", object["status"]["conditions"]);
     Ok(())
+}
+
+/// kustomize-controller writes its conditions first and then the rest of its status: until both are there, what was applied may be missing.
+fn ensure_written(kustomization: &Value) -> Result<()> {
+    let said = condition(kustomization, "Ready").and_then(|ready| ready["message"].as_str()).unwrap_or_default();
+    let applied = kustomization["status"]["lastAppliedRevision"].as_str().unwrap_or("nothing");
+    ensure!(said.ends_with(applied), "Ready says {said:?}, and the rest of the status that {applied} is applied");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_status_is_not_written() {
+        // (row, what the rest of the status says, whether it is all written)
+        let rows = [
+            ("conditions only", json!(null), false),
+            ("of the run before", json!("v1"), false),
+            ("all of it", json!("v2"), true),
+        ];
+        for (row, applied, is_written) in rows {
+            let ready = json!({"type": "Ready", "message": "Applied revision: v2"});
+            let object = json!({"status": {"conditions": [ready], "lastAppliedRevision": applied}});
+            assert_eq!(ensure_written(&object).is_ok(), is_written, "row {row}");
+        }
+    }
 }

@@ -11,7 +11,7 @@ use weir_e2e::eventually::{PATIENCE, eventually};
 use weir_e2e::flux::NAMESPACE;
 use weir_e2e::git_server::Repository;
 use weir_e2e::resources::{Kind, artifact, artifact_generator, condition, config_map_yaml, kustomization};
-use weir_e2e::scene::{Scene, ensure_ready};
+use weir_e2e::scene::Scene;
 use weir_e2e::source_watcher::{Drift, MANAGER, Output, SourceWatcher, drift};
 use weir_e2e::weir::{ArtifactServer, Controller, SERVICE_ACCOUNT};
 
@@ -75,22 +75,11 @@ async fn left(scene: &Scene) -> Result<Left> {
     for (app, _) in &APPS[..2] {
         scene.apply(kustomization(app, &scene.namespace, (Kind::ExternalArtifact, app), "./")).await?;
         scene.config_map(app, "key", "first").await?;
-        consumers.insert((*app).to_owned(), at_rest(scene, app).await?);
+        consumers.insert((*app).to_owned(), scene.ready(Kind::Kustomization, app).await?);
     }
     let outputs = published(scene).await?;
     serving.terminate().await?;
     Ok(Left { server, repository, outputs, consumers })
-}
-
-/// A Kustomization whose run is wholly written: kustomize-controller writes the conditions first, then the rest of the status.
-async fn at_rest(scene: &Scene, name: &str) -> Result<Value> {
-    scene
-        .wait(Kind::Kustomization, name, "its run is written", |object| {
-            ensure_ready(object)?;
-            ensure!(object["status"]["history"].is_array(), "no history yet: {}", object["status"]);
-            Ok(object.clone())
-        })
-        .await
 }
 
 fn output<'a>(name: &'a str, algorithm: &'a str, folder: &'a Path) -> Output<'a> {

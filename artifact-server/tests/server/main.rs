@@ -9,6 +9,9 @@ mod archives;
 #[cfg(test)]
 mod attacks;
 #[cfg(test)]
+#[path = "../sources/authority.rs"]
+mod authority;
+#[cfg(test)]
 mod builds;
 #[cfg(test)]
 mod client;

@@ -1,4 +1,4 @@
-//! Certificates of authorities of a test's own, as files, and clients that show them.
+//! Certificates as the files of a server, and clients that show them.
 
 use std::{
     io,
@@ -8,9 +8,7 @@ use std::{
 };
 
 use hyper_util::rt::TokioIo;
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType,
-};
+use rcgen::{ExtendedKeyUsagePurpose, SanType};
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::ring,
@@ -20,33 +18,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint, Error, Uri};
 
-/// Signs certificates.
-pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(crate) use crate::authority::{Authority, Pair};
 
-/// A certificate and its key, PEM.
-#[derive(Clone)]
-pub(crate) struct Pair {
-    pub(crate) certificate: String,
-    pub(crate) key: String,
-}
-
+/// Certificates of clients.
 impl Authority {
-    pub(crate) fn new(name: &str) -> Self {
-        let mut root = CertificateParams::default();
-        root.distinguished_name.push(DnType::CommonName, name);
-        root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(root, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    pub(crate) fn pem(&self) -> String {
-        self.0.pem()
-    }
-
-    /// For a server on loopback.
-    pub(crate) fn server(&self) -> Pair {
-        self.sign(&["127.0.0.1"], |_| {})
-    }
-
     /// For a client with DNS names.
     pub(crate) fn client(&self, names: &[&str]) -> Pair {
         self.sign(names, |params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth])
@@ -55,15 +30,6 @@ impl Authority {
     /// For a client with a URI.
     pub(crate) fn client_with_uri(&self, uri: &str) -> Pair {
         self.sign(&[], |params| params.subject_alt_names.push(SanType::URI(uri.try_into().unwrap())))
-    }
-
-    pub(crate) fn sign(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Pair {
-        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-        let mut params = CertificateParams::new(names).unwrap();
-        change(&mut params);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.0).unwrap();
-        Pair { certificate: certificate.pem(), key: key.serialize_pem() }
     }
 }
 

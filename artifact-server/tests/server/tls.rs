@@ -4,16 +4,17 @@ use rustls::version::{TLS12, TLS13};
 use weir_proto::{Failure, Reason, v1::Source};
 
 use crate::{
+    authority::Authority,
     builds::{artifact, build, build_new, header},
     process::Place,
     sources::{Sources, tarball},
-    tls_server::{Authority, TlsServer},
+    tls_server::TlsServer,
 };
 
 /// A server of a tarball, and the tarball as a source.
 async fn behind_https(authority: &Authority) -> (TlsServer, Source) {
     let body = tarball(&[("a", "1")]);
-    let server = TlsServer::start(authority.sign(|_| {}), &[&TLS12, &TLS13], &body).await;
+    let server = TlsServer::start(&authority.server(), &[&TLS12, &TLS13], &body).await;
     let digest = format!("sha256:{}", hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&body)));
     let source = Source { alias: "repo".into(), url: server.url("/1.tgz"), digest };
     (server, source)

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may panic too")]
 
 mod answers;
+mod authority;
 mod bounds;
 mod keeping;
 mod proxy;

@@ -8,9 +8,10 @@ use weir_artifact_server::source::{Roots, SourceCache, SourceRequest};
 use weir_proto::{Failure, Reason};
 
 use crate::{
+    authority::Authority,
     server::{Reply, Server},
     setup::{cache, digest, small},
-    tls_server::{Authority, TlsServer},
+    tls_server::TlsServer,
 };
 
 /// A cache that trusts the certificates in a file.
@@ -29,7 +30,7 @@ fn request(url: String) -> SourceRequest {
 async fn a_server_that_a_trusted_authority_vouches_for_is_believed() {
     for (row, versions) in [("TLS 1.2", &[&TLS12][..]), ("TLS 1.3", &[&TLS13]), ("both", &[&TLS12, &TLS13])] {
         let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("ours"));
-        let server = TlsServer::start(authority.sign(|_| {}), versions, &small()).await;
+        let server = TlsServer::start(&authority.server(), versions, &small()).await;
         let others = format!("{}\n{}", Authority::new("other").pem(), authority.pem());
         let fetched = trusting(folder.path(), &others).get(&request(server.url("/x"))).await;
         assert!(fetched.unwrap().downloaded, "row {row}");
@@ -56,7 +57,7 @@ async fn a_server_that_is_not_who_it_should_be_is_refused_at_once() {
     for (row, trusted, change, parts) in rows {
         let (folder, authority, other) =
             (tempfile::tempdir().unwrap(), Authority::new("ours"), Authority::new("other"));
-        let server = TlsServer::start(authority.sign(change), &[&TLS12, &TLS13], &small()).await;
+        let server = TlsServer::start(&authority.sign(&["127.0.0.1"], change), &[&TLS12, &TLS13], &small()).await;
         let pem = if trusted { authority.pem() } else { other.pem() };
         let request = request(server.url("/x"));
         let error = trusting(folder.path(), &pem).get(&request).await.map(drop).unwrap_err();
@@ -75,7 +76,7 @@ async fn a_server_that_is_not_who_it_should_be_is_refused_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_authority_of_the_same_name_is_another_one() {
     let (folder, old, new) = (tempfile::tempdir().unwrap(), Authority::new("ours"), Authority::new("ours"));
-    let server = TlsServer::start(new.sign(|_| {}), &[&TLS13], &small()).await;
+    let server = TlsServer::start(&new.server(), &[&TLS13], &small()).await;
     let error = trusting(folder.path(), &old.pem()).get(&request(server.url("/x"))).await.map(drop).unwrap_err();
     assert!(error.to_string().contains("SSL_CERT_FILE") && server.connections() == 1, "{error}");
 }
@@ -94,7 +95,7 @@ async fn a_handshake_that_breaks_off_is_tried_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_authorities_https_is_refused_and_http_goes_on() {
     let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("ours"));
-    let server = TlsServer::start(authority.sign(|_| {}), &[&TLS13], &small()).await;
+    let server = TlsServer::start(&authority.server(), &[&TLS13], &small()).await;
     let missing = Roots::from_file(&folder.path().join("missing.pem"));
     for (row, roots, part) in
         [("none given", Roots::default(), "none was looked for"), ("a file that is not there", missing, "missing.pem")]

@@ -1,4 +1,4 @@
-//! An HTTPS server on loopback, with a certificate of an authority of its own.
+//! An HTTPS server on loopback.
 
 use std::{
     net::SocketAddr,
@@ -8,11 +8,10 @@ use std::{
     },
 };
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::{
     ServerConfig, SupportedProtocolVersion,
     crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer},
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -21,34 +20,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// Signs certificates.
-pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-impl Authority {
-    pub(crate) fn new(name: &str) -> Self {
-        let mut root = CertificateParams::default();
-        root.distinguished_name.push(DnType::CommonName, name);
-        root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(root, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    /// Its own certificate.
-    pub(crate) fn pem(&self) -> String {
-        self.0.pem()
-    }
-
-    /// A certificate for loopback, changed as a test wants it.
-    pub(crate) fn sign(&self, change: impl FnOnce(&mut CertificateParams)) -> Identity {
-        let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
-        change(&mut params);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.0).unwrap();
-        Identity(certificate.der().clone(), PrivateKeyDer::try_from(key.serialize_der()).unwrap())
-    }
-}
-
-/// What a server shows.
-pub(crate) struct Identity(CertificateDer<'static>, PrivateKeyDer<'static>);
+use crate::authority::Pair;
 
 /// A running server that answers every request with one body. It ends when dropped.
 pub(crate) struct TlsServer {
@@ -64,10 +36,12 @@ impl Drop for TlsServer {
 }
 
 impl TlsServer {
-    pub(crate) async fn start(identity: Identity, versions: &[&'static SupportedProtocolVersion], body: &[u8]) -> Self {
+    pub(crate) async fn start(shows: &Pair, versions: &[&'static SupportedProtocolVersion], body: &[u8]) -> Self {
         let provider = Arc::new(ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
-        let config = config.with_no_client_auth().with_single_cert(vec![identity.0], identity.1).unwrap();
+        let certificate = CertificateDer::from_pem_slice(shows.certificate.as_bytes()).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(shows.key.as_bytes()).unwrap();
+        let config = config.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

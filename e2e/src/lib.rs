@@ -11,6 +11,7 @@
 //! bare sleep.
 
 pub mod bench;
+pub mod certificates;
 pub mod conformance;
 pub mod control_plane;
 pub mod eventually;

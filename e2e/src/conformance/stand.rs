@@ -12,6 +12,7 @@ use super::case::{Transport, folder};
 use super::control::{self, Ending};
 use super::setup::{Peer, Setup};
 use super::{fixtures, identities, strays};
+use crate::certificates::{of_server, words};
 use crate::port;
 use crate::run_dir::RunDir;
 use crate::weir::ArtifactServer;
@@ -141,22 +142,16 @@ async fn server(
     transport: Transport,
     more: &[String],
 ) -> Result<(ArtifactServer, String)> {
-    let mut arguments =
-        vec![format!("--grpc-policy={}", folder.join("policy.yaml").display()), "--http-retry=0".into()];
-    let mut secured = None;
-    if transport == Transport::Mtls {
-        let endpoint = format!("https://{}", port::free()?);
-        arguments.push(format!("--grpc-addr={endpoint}"));
-        for (flag, file) in
-            [("grpc-tls-cert", "server.crt"), ("grpc-tls-key", "server.key"), ("grpc-client-ca", "ca.crt")]
-        {
-            arguments.push(format!("--{flag}={}", folder.join(file).display()));
+    let (mut arguments, secured) = match transport {
+        Transport::Unix => (vec![format!("--grpc-policy={}", folder.join("policy.yaml").display())], None),
+        Transport::Mtls => {
+            let address = port::free()?;
+            (of_server(folder, address.port()), Some(format!("https://{address}")))
         }
-        secured = Some(endpoint);
-    }
+    };
+    arguments.push("--http-retry=0".to_owned());
     arguments.extend_from_slice(more);
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let server = ArtifactServer::start(run, &format!("{name}@{label}"), &arguments).await?;
+    let server = ArtifactServer::start(run, &format!("{name}@{label}"), &words(&arguments)).await?;
     let endpoint = secured.unwrap_or_else(|| server.endpoint());
     Ok((server, endpoint))
 }

@@ -18,7 +18,7 @@ use weir_e2e::tools::Part;
 use weir_e2e::weir::ArtifactServer;
 use weir_proto::v1::{ArchiveHeader, ArtifactRef};
 
-use crate::certificates::{Authority, of_server, words};
+use weir_e2e::certificates::{Authority, of_server, words};
 
 /// What the document names, and the test has elsewhere.
 const SOCKET: &str = "/run/weir/s/artifact.sock";
@@ -126,7 +126,7 @@ async fn compare(scene: &Scene, name: &str, places: &[(&str, String)], folder: &
 /// A server behind mutual TLS, whose policy allows one namespace, and where it is. The folder gets what a client needs.
 async fn secured(scene: &Scene, folder: &Path) -> Result<(ArtifactServer, String)> {
     std::fs::create_dir(folder)?;
-    let authority = Authority::new("grpcurl", folder)?;
+    let authority = Authority::in_folder("grpcurl", folder)?;
     authority.issue(folder, "server", "127.0.0.1")?;
     authority.issue(folder, "tls", "by-hand.test")?;
     let policy = "rules:\n  - {identities: [{dns: by-hand.test}], kinds: ['*'], namespaces: [apps]}\n";

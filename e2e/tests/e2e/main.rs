@@ -3,7 +3,6 @@
 //! `cargo test -p weir-e2e --test e2e -- NAME` runs the tests whose name contains NAME.
 
 mod admission;
-mod certificates;
 mod conformance;
 mod contents;
 mod controller_crash;

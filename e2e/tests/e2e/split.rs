@@ -9,16 +9,16 @@ use weir_e2e::resources::Kind;
 use weir_e2e::scene::Scene;
 use weir_e2e::weir::Weir;
 
-use crate::certificates::{Authority, of_controller, of_server, words};
 use crate::reconcile::{generator, two_apps};
 use crate::repair::served;
+use weir_e2e::certificates::{Authority, of_controller, of_server, words};
 
 /// What the controller is to the policy.
 const CONTROLLER: &str = "weir-controller.test";
 
 /// A new authority, and of it a certificate for each side.
 fn issue(folder: &Path, name: &str) -> Result<()> {
-    let authority = Authority::new(name, folder)?;
+    let authority = Authority::in_folder(name, folder)?;
     authority.issue(folder, "server", "127.0.0.1")?;
     authority.issue(folder, "controller", CONTROLLER)
 }

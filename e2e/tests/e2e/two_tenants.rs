@@ -20,8 +20,8 @@ use weir_proto::v1::{
 };
 use weir_proto::{Failure, Reason};
 
-use crate::certificates::{Authority, of_controller, of_server, words};
 use crate::reconcile::two_apps;
+use weir_e2e::certificates::{Authority, of_controller, of_server, words};
 
 /// A namespace, and who works in it.
 struct Tenant {
@@ -162,7 +162,7 @@ async fn nothing_is_allowed(one: &Tenant, other: &Tenant, output: &Value) -> Res
 pub(crate) async fn share_one_server_and_nothing_else(scene: Scene) -> Result<()> {
     let second = Scene::new(scene.stage.clone(), "second-tenant").await?;
     let folder = scene.stage.run.folder("tenants")?;
-    let authority = Authority::new("tenants", &folder)?;
+    let authority = Authority::in_folder("tenants", &folder)?;
     for (file, host) in [("server", "127.0.0.1"), ("a", "a.test"), ("b", "b.test")] {
         authority.issue(&folder, file, host)?;
     }

@@ -79,11 +79,12 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send + 'st
     let seen = cluster.clone();
     metrics.look_at_generators(move || seen.generators.conditions());
     listen(&config, (&metrics, &cluster), &stop).await?;
+    // Said before anything runs beside this, so that it comes before all that they have to say.
+    info!(logger = "setup", "starting manager");
     let election = election(&config, &client, &metrics)?;
     let (recorder, writer) = record(&config, &client, &metrics)?;
     let writer = spawned(writer);
     let mut tasks: Vec<_> = watches.into_iter().map(spawned).collect();
-    info!(logger = "setup", "starting manager");
     let shutdown = shutdown.shared();
     let leading = tokio::select! {
         server = lead(election.as_ref(), &server, &mut requests) => Some(server?),

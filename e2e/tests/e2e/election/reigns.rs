@@ -34,7 +34,8 @@ pub(crate) fn of_weir(log: &Path) -> Result<Vec<Reign>> {
                 extend(&mut reigns, leads, at);
                 leads = false;
             }
-            Some("attempting to acquire leader lease") => leads = false,
+            // The next start of one that was killed.
+            Some("starting manager" | "attempting to acquire leader lease") => leads = false,
             _ => extend(&mut reigns, leads, at),
         }
         ensure!(leads || line["reconcileID"].is_null(), "{who}: reconciles without leading: {line}");

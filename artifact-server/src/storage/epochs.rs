@@ -13,6 +13,10 @@ use super::{Storage, StorageError, state};
 
 const DOCUMENT: &str = "epochs.json";
 
+/// Most controllers and Leases of one tenant. The document has room for many tenants with as many, so that none of them can fill it and
+/// keep the next leader of another out.
+const TENANT: usize = 100;
+
 /// Who changes files, and at which epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
@@ -36,11 +40,14 @@ impl Caller {
             name.extend(["/", lease.as_str()]);
         }
         if let Some(tenant) = &self.tenant {
-            name.extend([" of ", tenant]);
+            name.extend([OF, tenant]);
         }
         name
     }
 }
+
+/// What is before the tenant in the name of a leadership. Neither controllers nor Leases have a blank in theirs.
+const OF: &str = " of ";
 
 /// The highest epoch of each [leadership](Caller::leadership).
 type Highest = BTreeMap<String, u64>;
@@ -93,6 +100,7 @@ impl Epochs {
             Verdict::Over(seen) => Err(over(caller, seen)),
             Verdict::Unknown => {
                 let mut risen = known.clone().unwrap_or_default();
+                has_room(&risen, caller)?;
                 risen.insert(caller.leadership(), caller.epoch);
                 state::write(&*self.storage, DOCUMENT, &risen)?;
                 *known = Some(risen);
@@ -144,6 +152,16 @@ fn judge(highest: Option<&Highest>, caller: &Caller) -> Verdict {
         Some(&seen) if caller.epoch < seen => Verdict::Over(seen),
         _ => Verdict::Unknown,
     }
+}
+
+/// Refuses a tenant one leadership more than it may have.
+fn has_room(highest: &Highest, caller: &Caller) -> Result<(), StorageError> {
+    let Some(tenant) = &caller.tenant else { return Ok(()) };
+    let known = |key: &&String| key.split_once(OF).is_some_and(|(_, of)| of == tenant);
+    if highest.contains_key(&caller.leadership()) || highest.keys().filter(known).count() < TENANT {
+        return Ok(());
+    }
+    Err(StorageError::TooManyLeases { leadership: caller.leadership(), most: TENANT })
 }
 
 fn over(caller: &Caller, seen: u64) -> StorageError {
@@ -229,6 +247,28 @@ mod tests {
         assert!(epochs.is_current(&of("dns a.test", "apps/leader", 3)));
         let refused = refusal(&epochs, &of("dns a.test", "apps/leader", 2)).message;
         assert!(refused.contains("source-watcher/apps/leader of dns a.test is over"), "{refused}");
+    }
+
+    #[test]
+    fn no_tenant_fills_the_document() {
+        let epochs = Epochs::open(Arc::new(Memory::default()));
+        let of = |tenant: Option<&str>, lease: usize, epoch| Caller {
+            lease: Some(format!("apps/{lease}").parse().unwrap()),
+            tenant: tenant.map(str::to_owned),
+            ..ours(epoch)
+        };
+        for lease in 0..TENANT {
+            epochs.admit(&of(Some("dns a.test"), lease, 1)).unwrap();
+        }
+        let Failure { reason, message, field } = refusal(&epochs, &of(Some("dns a.test"), TENANT, 1));
+        assert_eq!((reason, field.as_deref()), (Reason::InvalidRequest, Some("caller.lease")));
+        assert!(message.contains("source-watcher/apps/100 of dns a.test would be one more than the 100"), "{message}");
+        // Those that are known go on, and so does everybody else, also one with a name that ends alike.
+        epochs.admit(&of(Some("dns a.test"), 0, 2)).unwrap();
+        epochs.admit(&of(Some("x of dns a.test"), TENANT, 1)).unwrap();
+        for lease in 0..=TENANT {
+            epochs.admit(&of(None, lease, 1)).unwrap();
+        }
     }
 
     #[test]

@@ -83,6 +83,17 @@ pub enum StorageError {
         /// The highest one so far.
         seen: u64,
     },
+    /// A tenant leads under more names than are kept for one.
+    #[error(
+        "{leadership} would be one more than the {most} controllers and Leases that are remembered of one client: call under the same \
+         Lease each time; if old ones are to be forgotten, stop the server, delete .weir/epochs.json on its volume and start it again"
+    )]
+    TooManyLeases {
+        /// Whose epochs they are: [`Caller::leadership`](super::Caller::leadership).
+        leadership: String,
+        /// How many are remembered.
+        most: usize,
+    },
     /// The epochs can not be read back; the cause names the file.
     #[error(
         "{0}: nothing is stored or removed, as a former leader could not be told from the leader; files are served. Restore the file, \
@@ -131,6 +142,7 @@ impl StorageError {
                 Reason::StorageFailed
             }
             Self::StaleEpoch { .. } => Reason::StaleEpoch,
+            Self::TooManyLeases { .. } => Reason::InvalidRequest,
             Self::LockLost => Reason::LockLost,
             Self::NameTaken { .. } => Reason::NameTaken,
             Self::DigestMismatch { .. } => Reason::DigestMismatch,
@@ -144,6 +156,7 @@ impl From<StorageError> for Failure {
     fn from(error: StorageError) -> Self {
         let field = match &error {
             StorageError::StaleEpoch { .. } => Some("caller.epoch"),
+            StorageError::TooManyLeases { .. } => Some("caller.lease"),
             StorageError::LockLost => Some("caller.lock"),
             StorageError::DigestMismatch { field, .. } => Some(*field),
             _ => None,

@@ -59,7 +59,8 @@ pub struct Caller {
     /// Names the Lease that `epoch` counts the transitions of. Unique among all leaders of this controller that call this server, so best
     /// "<namespace>/<name>" of the Lease; a name alone is taken, too. DNS subdomains of 253 characters at most. Else: INVALID_REQUEST. Empty
     /// without leader election. Instances of one controller with different Leases, e.g. its shards, neither fence each other nor close the
-    /// artifact port for each other; nor do those whom a policy of the server knows by different names. A server without "caller-lease"
+    /// artifact port for each other; nor do those whom a policy of the server knows by different names. Of each of these at most 100
+    /// controllers and Leases are remembered; one more: INVALID_REQUEST. A server without "caller-lease"
     /// among its features ignores this field.
     #[prost(string, tag = "3")]
     pub lease: ::prost::alloc::string::String,

@@ -11,8 +11,8 @@ use weir_e2e::scene::Scene;
 
 pub(crate) use go::{configmaps_in_go, configmaps_in_go_share};
 pub(crate) use python::{
-    python_publishes_a_directory_as_long_as_it_is_wanted, python_says_that_the_api_is_away, python_stays_below_the_url,
-    python_stores_again_what_the_server_lost,
+    python_publishes_a_chart_that_is_released, python_publishes_a_directory_as_long_as_it_is_wanted,
+    python_says_that_the_api_is_away, python_stays_below_the_url, python_stores_again_what_the_server_lost,
 };
 
 /// What the manifests call the namespace.

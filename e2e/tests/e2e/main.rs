@@ -108,6 +108,7 @@ fn add_all(suite: &mut Suite) {
         examples::{
             configmaps_in_go,
             configmaps_in_go_share,
+            python_publishes_a_chart_that_is_released,
             python_publishes_a_directory_as_long_as_it_is_wanted,
             python_says_that_the_api_is_away,
             python_stays_below_the_url,

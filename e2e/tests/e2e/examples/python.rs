@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use weir_e2e::eventually::{PATIENCE, eventually};
 use weir_e2e::port;
 use weir_e2e::process::{Process, Program};
-use weir_e2e::resources::{Kind, condition, config_map_yaml, kustomization};
+use weir_e2e::resources::{Kind, condition, config_map_yaml, helm_release, kustomization};
 use weir_e2e::scene::Scene;
 use weir_e2e::tools::Python;
 use weir_e2e::weir::ArtifactServer;
@@ -158,6 +158,25 @@ pub(crate) async fn python_publishes_a_directory_as_long_as_it_is_wanted(scene: 
     scene.gone(Kind::ConfigMap, "site").await?;
     ensure!(example.server.files()?.is_empty(), "files are left: {:?}", example.server.files()?);
     example.controller.terminate().await.map(drop)
+}
+
+/// A directory with a chart is installed by helm-controller, and upgraded when a template changes although the chart's version does not. Helm
+/// wants the chart in a folder.
+pub(crate) async fn python_publishes_a_chart_that_is_released(scene: Scene) -> Result<()> {
+    let template = |stage: &str| config_map_yaml("from-chart", "stage", &format!("{stage} {{{{ .Values.region }}}}"));
+    let first = template("production");
+    let files = [
+        ("charts/app/Chart.yaml", "apiVersion: v2\nname: app\nversion: 0.1.0\n"),
+        ("charts/app/values.yaml", "region: north\n"),
+        ("charts/app/templates/map.yaml", first.as_str()),
+    ];
+    let example = Example::start(scene.clone(), &files).await?;
+    example.publish("app", "charts", "1s").await?;
+    scene.apply(helm_release("app", "app")).await?;
+    scene.config_map("from-chart", "stage", "production north").await?;
+    scene.ready(Kind::HelmRelease, "app").await?;
+    example.write(&[("charts/app/templates/map.yaml", &template("canary"))])?;
+    scene.config_map("from-chart", "stage", "canary north").await
 }
 
 /// What the artifact server lost is stored again, under the same revision; what is of no object any more is removed.

@@ -55,7 +55,10 @@ impl Suite {
     /// how it went.
     #[must_use]
     pub fn run(self) -> ExitCode {
-        let arguments = Arguments::from_args();
+        let mut arguments = Arguments::from_args();
+        // A test waits for the control plane most of the time, some for a minute or two; so one more than there are cores, who compute.
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        arguments.test_threads.get_or_insert(cores + 1);
         let conclusion = libtest_mimic::run(&arguments, self.trials);
         let ended = match Arc::into_inner(self.stage).and_then(OnceLock::into_inner) {
             Some(Ok(stage)) => end(&self.runtime, stage),

@@ -13,9 +13,12 @@ use super::{Storage, StorageError, state};
 
 const DOCUMENT: &str = "epochs.json";
 
-/// Most controllers and Leases of one tenant. The document has room for many tenants with as many, so that none of them can fill it and
-/// keep the next leader of another out.
-const TENANT: usize = 100;
+/// Most bytes that one tenant's controllers and Leases take in the document: a quarter of it, so that none can fill it by inventing names and
+/// keep the next leader of another out. Enough for a thousand.
+const TENANT: usize = 256 * 1024;
+
+/// What an entry takes beside its name: quotes, colon, comma, and up to 20 digits.
+const ENTRY: usize = 24;
 
 /// Who changes files, and at which epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,14 +157,16 @@ fn judge(highest: Option<&Highest>, caller: &Caller) -> Verdict {
     }
 }
 
-/// Refuses a tenant one leadership more than it may have.
+/// Refuses a tenant one leadership more than there is room for.
 fn has_room(highest: &Highest, caller: &Caller) -> Result<(), StorageError> {
     let Some(tenant) = &caller.tenant else { return Ok(()) };
-    let known = |key: &&String| key.split_once(OF).is_some_and(|(_, of)| of == tenant);
-    if highest.contains_key(&caller.leadership()) || highest.keys().filter(known).count() < TENANT {
+    let new = caller.leadership();
+    let is_of_tenant = |key: &&String| key.split_once(OF).is_some_and(|(_, of)| of == tenant);
+    let taken: usize = highest.keys().filter(is_of_tenant).chain([&new]).map(|key| key.len() + ENTRY).sum();
+    if highest.contains_key(&new) || taken <= TENANT {
         return Ok(());
     }
-    Err(StorageError::TooManyLeases { leadership: caller.leadership(), most: TENANT })
+    Err(StorageError::TooManyLeases { leadership: new, most: TENANT })
 }
 
 fn over(caller: &Caller, seen: u64) -> StorageError {
@@ -251,24 +256,26 @@ mod tests {
 
     #[test]
     fn no_tenant_fills_the_document() {
-        let epochs = Epochs::open(Arc::new(Memory::default()));
+        let storage: Arc<dyn Storage> = Arc::new(Memory::default());
         let of = |tenant: Option<&str>, lease: usize, epoch| Caller {
-            lease: Some(format!("apps/{lease}").parse().unwrap()),
+            lease: Some(format!("apps/{lease:0>200}").parse().unwrap()),
             tenant: tenant.map(str::to_owned),
             ..ours(epoch)
         };
-        for lease in 0..TENANT {
-            epochs.admit(&of(Some("dns a.test"), lease, 1)).unwrap();
-        }
-        let Failure { reason, message, field } = refusal(&epochs, &of(Some("dns a.test"), TENANT, 1));
+        let known = |tenant, leases| (0..leases).map(move |lease| (of(tenant, lease, 1).leadership(), 1)).collect();
+        // Each takes 258 bytes, so 1016 fit.
+        let mut document: Highest = known(Some("dns a.test"), 1015);
+        document.extend::<Highest>(known(None, 1100));
+        state::write(&*storage, DOCUMENT, &document).unwrap();
+        let epochs = Epochs::open(storage);
+        epochs.admit(&of(Some("dns a.test"), 1015, 1)).unwrap();
+        let Failure { reason, message, field } = refusal(&epochs, &of(Some("dns a.test"), 1016, 1));
         assert_eq!((reason, field.as_deref()), (Reason::InvalidRequest, Some("caller.lease")));
-        assert!(message.contains("source-watcher/apps/100 of dns a.test would be one more than the 100"), "{message}");
+        assert!(message.contains(" of dns a.test does not fit into the 262144 bytes"), "{message}");
         // Those that are known go on, and so does everybody else, also one with a name that ends alike.
         epochs.admit(&of(Some("dns a.test"), 0, 2)).unwrap();
-        epochs.admit(&of(Some("x of dns a.test"), TENANT, 1)).unwrap();
-        for lease in 0..=TENANT {
-            epochs.admit(&of(None, lease, 1)).unwrap();
-        }
+        epochs.admit(&of(Some("x of dns a.test"), 1016, 1)).unwrap();
+        epochs.admit(&of(None, 1100, 1)).unwrap();
     }
 
     #[test]

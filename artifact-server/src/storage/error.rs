@@ -85,13 +85,13 @@ pub enum StorageError {
     },
     /// A tenant leads under more names than are kept for one.
     #[error(
-        "{leadership} would be one more than the {most} controllers and Leases that are remembered of one client: call under the same \
-         Lease each time; if old ones are to be forgotten, stop the server, delete .weir/epochs.json on its volume and start it again"
+        "{leadership} does not fit into the {most} bytes in which the controllers and Leases of one client are remembered: call under the \
+         same Lease each time; if old ones are to be forgotten, stop the server, delete .weir/epochs.json on its volume and start it again"
     )]
     TooManyLeases {
         /// Whose epochs they are: [`Caller::leadership`](super::Caller::leadership).
         leadership: String,
-        /// How many are remembered.
+        /// How many bytes there are for them.
         most: usize,
     },
     /// The epochs can not be read back; the cause names the file.

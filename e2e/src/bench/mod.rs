@@ -140,6 +140,8 @@ pub async fn from_creation(apps: usize, generators: usize) -> Result<Fresh> {
     let before = bench.writes().await?;
     generators::create(&bench.client, generators, apps).await?;
     bench.succeeded(&expected).await?;
+    // An ending controller gives its last events a second or two: on a machine with much to do that is not enough.
+    timeout(DEADLINE, bench.settled()).await.context("events are written without an end")??;
     bench.weir.stop().await?;
     let writes = cost::since(&before, &bench.writes().await?);
     let events = generators::events(&bench.client).await?;

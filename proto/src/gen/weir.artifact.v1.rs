@@ -59,9 +59,9 @@ pub struct Caller {
     /// Names the Lease that `epoch` counts the transitions of. Unique among all leaders of this controller that call this server, so best
     /// "<namespace>/<name>" of the Lease; a name alone is taken, too. DNS subdomains of 253 characters at most. Else: INVALID_REQUEST. Empty
     /// without leader election. Instances of one controller with different Leases, e.g. its shards, neither fence each other nor close the
-    /// artifact port for each other; nor do those whom a policy of the server knows by different names. Of each of these at most 100
-    /// controllers and Leases are remembered; one more: INVALID_REQUEST. A server without "caller-lease"
-    /// among its features ignores this field.
+    /// artifact port for each other; nor do those whom a policy of the server knows by different names. What
+    /// is remembered of each of these, the names of its controllers and Leases, takes 256 KiB at most; more: INVALID_REQUEST. A server
+    /// without "caller-lease" among its features ignores this field.
     #[prost(string, tag = "3")]
     pub lease: ::prost::alloc::string::String,
     /// Token of a Lock that the caller holds, as in LockResponse.token; empty without one. While an artifact is locked, only calls with its

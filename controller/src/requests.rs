@@ -1,4 +1,6 @@
-//! A Kubernetes client that counts its requests for the metric `rest_client_requests_total`.
+//! The Kubernetes client: its calls end in time, and are counted for the metric `rest_client_requests_total`.
+
+mod deadline;
 
 use std::{
     sync::Arc,
@@ -11,13 +13,19 @@ use kube::{Client, Config, client::ClientBuilder};
 use tower::{Service, layer::layer_fn};
 
 use crate::metrics::Metrics;
+use deadline::Deadlines;
 
-/// A client for the cluster of `config`. Each request counts once, with the answer after all retries; `<error>` stands for none.
-pub fn counted(config: Config, metrics: &Arc<Metrics>) -> Result<Client, kube::Error> {
+/// A client for the cluster of `config`, whose calls end at their [`Deadlines`]. Each request counts once, with the answer after all
+/// retries; `<error>` stands for none.
+pub fn client(config: Config, metrics: &Arc<Metrics>) -> Result<Client, kube::Error> {
+    client_with(config, metrics, Deadlines::default())
+}
+
+fn client_with(config: Config, metrics: &Arc<Metrics>, deadlines: Deadlines) -> Result<Client, kube::Error> {
     let host: Arc<str> = config.cluster_url.authority().map_or("", |authority| authority.as_str()).into();
     let metrics = Arc::clone(metrics);
     let layer = layer_fn(move |inner| Counted { inner, metrics: Arc::clone(&metrics), host: Arc::clone(&host) });
-    Ok(ClientBuilder::try_from(config)?.with_layer(&layer).build())
+    Ok(ClientBuilder::try_from(config)?.with_layer(&deadlines).with_layer(&layer).build())
 }
 
 struct Counted<S> {
@@ -52,7 +60,12 @@ where
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpListener;
+    use std::{net::SocketAddr, time::Duration};
+
+    use tokio::{
+        net::{TcpListener, TcpSocket},
+        time::timeout,
+    };
     use warp::Filter as _;
 
     use super::*;
@@ -62,23 +75,33 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let pods = warp::path!("api" / "v1" / "pods").map(|| r#"{"metadata": {}, "items": []}"#);
-        let server = tokio::spawn(warp::serve(pods).incoming(listener).run());
+        tokio::spawn(warp::serve(pods).incoming(listener).run());
+        // Bound, so that nobody else gets the port, and refused, as nobody listens.
+        let closed = TcpSocket::new_v4().unwrap();
+        closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let closed = (closed.local_addr().unwrap(), closed);
+        // The kernel accepts, and nobody answers.
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let silent = (silent.local_addr().unwrap(), silent);
+
         let metrics = Metrics::new(1);
-        let client = |at| counted(Config::new(format!("http://{at}").parse().unwrap()), &metrics).unwrap();
-        let list = async |client: Client, path: &str| {
+        let list = async |at: SocketAddr, path: &str, answer: Duration| {
+            let config = Config::new(format!("http://{at}").parse().unwrap());
+            let client = client_with(config, &metrics, Deadlines { answer, ..Deadlines::default() }).unwrap();
             let request = Request::get(path).body(Vec::new()).unwrap();
-            client.request_text(request).await
+            timeout(PATIENCE, client.request_text(request)).await.expect("it waits for ever")
         };
-        list(client(address), "/api/v1/pods").await.unwrap();
-        list(client(address), "/api/v1/nothing").await.unwrap_err();
-        server.abort();
-        // Nobody listens on a port that was free a moment ago and never accepts.
-        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        list(client(closed), "/api/v1/pods").await.unwrap_err();
+        list(address, "/api/v1/pods", PATIENCE).await.unwrap();
+        list(address, "/api/v1/nothing", PATIENCE).await.unwrap_err();
+        list(closed.0, "/api/v1/pods", PATIENCE).await.unwrap_err();
+        list(silent.0, "/api/v1/pods", Duration::from_millis(200)).await.unwrap_err();
         let text = metrics.text().unwrap();
-        for (code, host) in [("200", address), ("404", address), ("<error>", closed)] {
+        for (code, host) in [("200", address), ("404", address), ("<error>", closed.0), ("<error>", silent.0)] {
             let line = format!("rest_client_requests_total{{code=\"{code}\",method=\"GET\",host=\"{host}\"}} 1");
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
     }
+
+    /// Bounds a broken run.
+    const PATIENCE: Duration = Duration::from_secs(120);
 }

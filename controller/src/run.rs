@@ -16,7 +16,7 @@ use crate::{
     health,
     metrics::Metrics,
     reconcile::{Context, Expansions, Settings, WRITES_AT_ONCE},
-    requests::counted,
+    requests,
     schedule::{Limits, run_reconciles},
     server::{AddressError, Policy, Server},
     standby::stand_by,
@@ -230,7 +230,7 @@ fn port(flag: &'static str, address: &Listen, cause: std::io::Error) -> RunError
 async fn client(metrics: &Arc<Metrics>) -> Result<Client, RunError> {
     let cluster = |error: &dyn std::error::Error| RunError::Cluster(error.to_string());
     let config = kube::Config::infer().await.map_err(|error| cluster(&error))?;
-    counted(config, metrics).map_err(|error| cluster(&error))
+    requests::client(config, metrics).map_err(|error| cluster(&error))
 }
 
 fn policy(config: &Config) -> Policy {

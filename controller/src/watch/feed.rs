@@ -24,6 +24,9 @@ const MAX_WAIT: Duration = Duration::from_secs(10);
 /// After trouble, silence for this long says that the watch stands again. Any further trouble is heard earlier: the longest
 /// wait, and the 30 s that the client gives a watch to begin.
 pub(crate) const SILENCE: Duration = Duration::from_secs(45);
+/// Seconds after which the API server ends a watch, which is then resumed where it was. One whose end does not come five seconds later is
+/// dead. Events may be rare, so nothing else tells a quiet watch from one that nobody writes to any more.
+const RENEWAL: u32 = 60;
 /// Objects in one page of a list. Pages bound the memory that a list needs on the way in.
 const PAGE: u32 = 500;
 
@@ -82,7 +85,8 @@ pub async fn follow<K>(
     K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + 'static,
 {
     let selector = Some(selector).filter(|selector| !selector.is_empty());
-    let settings = watcher::Config { label_selector: selector, ..watcher::Config::default().page_size(PAGE) };
+    let settings = watcher::Config::default().page_size(PAGE).timeout(RENEWAL);
+    let settings = watcher::Config { label_selector: selector, ..settings };
     let events = kube::runtime::watcher(api, settings).backoff(Wait::default());
     follow_events(events, &plural, &state, |event| take(event.modify(strip))).await;
 }

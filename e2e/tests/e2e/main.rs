@@ -176,6 +176,7 @@ fn add_all(suite: &mut Suite) {
         },
         reconnect::{
             a_lost_api_server_is_no_end_of_repair,
+            an_api_server_that_falls_silent_is_not_waited_for,
             a_server_that_comes_last_is_verified_at_once,
         },
         removal::{

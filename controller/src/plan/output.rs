@@ -36,7 +36,9 @@ pub fn frame(generator: &ArtifactGenerator, name: &str, captures: &BTreeMap<Stri
         kind: artifact_generator::KIND.to_owned(),
         name: owner.clone(),
         uid,
-        controller: Some(true),
+        // The API allows one owner that controls. An object that another controller owns could not be taken over if we wanted to be that
+        // one, and nobody could own an output of ours as he wants to. To be collected with its generator it needs an owner, no more.
+        controller: None,
         block_owner_deletion: Some(true),
     };
     let mut frame = ExternalArtifact::default();
@@ -291,7 +293,7 @@ mod tests {
                 },
                 "ownerReferences": [{
                     "apiVersion": "source.extensions.fluxcd.io/v1beta1", "kind": "ArtifactGenerator", "name": "gen",
-                    "uid": "uid-1", "controller": true, "blockOwnerDeletion": true,
+                    "uid": "uid-1", "blockOwnerDeletion": true,
                 }],
             },
             "spec": { "sourceRef": {
@@ -310,7 +312,7 @@ mod tests {
     fn a_frame_is_written_when_something_of_ours_differs() {
         let wanted = frame(&generator("team=a", "note=x"), "out", &pairs(""));
         type Edit = fn(&mut ExternalArtifact);
-        let rows: [(&str, Edit, bool); 13] = [
+        let rows: [(&str, Edit, bool); 15] = [
             ("untouched", |_| {}, false),
             ("the API's own fields", |o| o.metadata.resource_version = Some("7".into()), false),
             ("foreign label", |o| _ = o.metadata.labels.as_mut().unwrap().insert("x".into(), "y".into()), false),
@@ -319,6 +321,19 @@ mod tests {
             ("all labels removed", |o| o.metadata.labels = None, true),
             ("annotation removed", |o| o.metadata.annotations = None, true),
             ("foreign owner", |o| o.metadata.owner_references.as_mut().unwrap().push(Default::default()), false),
+            (
+                "an owner that controls it",
+                |o| {
+                    let theirs = OwnerReference { controller: Some(true), ..Default::default() };
+                    o.metadata.owner_references.as_mut().unwrap().insert(0, theirs);
+                },
+                false,
+            ),
+            (
+                "our owner is to control it: nobody else could",
+                |o| o.metadata.owner_references.as_mut().unwrap()[0].controller = Some(true),
+                true,
+            ),
             ("no owner", |o| o.metadata.owner_references = None, true),
             ("sourceRef edited", |o| o.spec.source_ref.as_mut().unwrap().name = "other".into(), true),
             ("sourceRef removed", |o| o.spec.source_ref = None, true),

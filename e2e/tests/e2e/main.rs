@@ -25,6 +25,7 @@ mod names;
 mod namespaces;
 mod notifications;
 mod oracle;
+mod owners;
 mod pattern;
 mod peer;
 mod rbac;
@@ -151,6 +152,7 @@ fn add_all(suite: &mut Suite) {
             that_finds_nothing_any_more_deletes_nothing_unasked,
             what_can_not_be_expanded_stalls,
         },
+        owners::{that_control_them_stay},
         peer::{
             random_files_get_the_same_verdict,
             random_folders_give_the_same_tar,

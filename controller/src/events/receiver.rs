@@ -121,7 +121,7 @@ mod tests {
     use rustls::{ServerConfig, pki_types::PrivateKeyDer};
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
-        net::TcpListener,
+        net::{TcpListener, TcpSocket},
     };
     use tokio_rustls::TlsAcceptor;
 
@@ -166,8 +166,10 @@ mod tests {
 
     #[tokio::test]
     async fn errors_keep_the_url_to_themselves() {
-        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        let url: Url = format!("http://{closed}/hook?token=secret").parse().unwrap();
+        // Bound, so that nobody else gets the port, and refused, as nobody listens.
+        let closed = TcpSocket::new_v4().unwrap();
+        closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let url: Url = format!("http://{}/hook?token=secret", closed.local_addr().unwrap()).parse().unwrap();
         let error = attempt(&client(RootCertStore::empty()).unwrap(), &url, Vec::new()).await.unwrap_err();
         assert!(error.contains("refused") && !error.contains("secret"), "{error}");
     }

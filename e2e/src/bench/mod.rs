@@ -137,6 +137,9 @@ pub async fn from_creation(apps: usize, generators: usize) -> Result<Fresh> {
     let plane = ControlPlane::start(&tools, &run_dir).await?;
     let mut bench = Bench::start(&tools, &run_dir, &plane, &options).await?;
     let expected = bench.publish().await?;
+    // It lists the source before it works: no first run comes before the news of the artifact.
+    bench.weir.controller.stop().await?;
+    bench.weir.controller.restart().await?;
     let before = bench.writes().await?;
     generators::create(&bench.client, generators, apps).await?;
     bench.succeeded(&expected).await?;

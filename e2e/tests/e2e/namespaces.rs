@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use kube::Api;
 use kube::api::PostParams;
 use serde_json::{Value, json};
+use weir_e2e::eventually::{PATIENCE, eventually};
 use weir_e2e::resources::{Kind, artifact, artifact_generator};
 use weir_e2e::scene::Scene;
 use weir_e2e::weir::{ArtifactServer, Controller, SERVICE_ACCOUNT};
@@ -63,8 +64,13 @@ pub(crate) async fn a_source_elsewhere_needs_the_gate(scene: Scene) -> Result<()
     let failed = reason(&scene, "there", "SourceFetchFailed").await?;
     let text = format!("get sources failed: unable to get source '{}/repo': namespace ", elsewhere.namespace);
     ensure!(message(&failed).starts_with(&text), "{}", message(&failed));
-    let readiness = reqwest::get(format!("{}/readyz?verbose", controller.health_url())).await?.text().await?;
-    ensure!(!readiness.contains("though"), "something can not be watched: {readiness}");
+    // A right may take a moment to be in force, and what was refused then is tried again.
+    eventually("everything can be watched", PATIENCE, || async {
+        let readiness = reqwest::get(format!("{}/readyz?verbose", controller.health_url())).await?.text().await?;
+        ensure!(readiness.contains("readyz check passed") && !readiness.contains("though"), "{readiness}");
+        Ok(())
+    })
+    .await?;
     controller.stop().await?;
 
     let direct = ["--watch-all-namespaces=false", "--feature-gates=DirectSourceFetch=true"];

@@ -100,6 +100,16 @@ async fn served_by(scene: &Scene, name: &str, host: &str) -> Result<Value> {
     Ok(found)
 }
 
+/// Of which sources each generator of the move is Ready.
+async fn observed(scene: &Scene) -> Result<Vec<Value>> {
+    let mut digests = Vec::new();
+    for name in ["gen", "stays", "folders"] {
+        let ready = scene.ready(Kind::ArtifactGenerator, name).await?;
+        digests.push(ready["status"]["observedSourcesDigest"].clone());
+    }
+    Ok(digests)
+}
+
 /// Everything of an output that a consumer acts upon.
 fn content(output: &Value) -> [&Value; 4] {
     ["revision", "digest", "path", "lastUpdateTime"].map(|field| &output["status"]["artifact"][field])
@@ -140,6 +150,7 @@ pub(crate) async fn a_generator_moves_and_nothing_is_lost(scene: Scene) -> Resul
     ensure!(moved["metadata"]["finalizers"] == before["metadata"]["finalizers"], "{}", moved["metadata"]);
     ensure!(shards.builds().await? == builds, "something was built again");
 
+    let before = observed(&scene).await?;
     scene.push("repo", &repository, &[("apps/two/a.yaml", "two: 2\n")]).await?;
     let second = scene
         .wait(Kind::ExternalArtifact, "two", "a new revision", |object| {
@@ -153,9 +164,12 @@ pub(crate) async fn a_generator_moves_and_nothing_is_lost(scene: Scene) -> Resul
             Ok(())
         })
         .await?;
-    for name in ["gen", "stays", "folders"] {
-        scene.ready(Kind::ArtifactGenerator, name).await?;
-    }
+    eventually("all have followed the commit", PATIENCE, || async {
+        let now = observed(&scene).await?;
+        ensure!(now.iter().zip(&before).all(|(now, before)| now != before), "{now:?}");
+        Ok(())
+    })
+    .await?;
     let builds = shards.builds().await?;
 
     move_to(&scene, "gen", "1").await?;

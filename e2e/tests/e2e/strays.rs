@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
+use kube::api::DeleteParams;
 use serde_json::{Value, json};
 use weir_e2e::eventually::{PATIENCE, eventually};
 use weir_e2e::resources::{Kind, artifact, artifact_generator};
@@ -96,7 +97,11 @@ async fn prepare(scene: &Scene, start: Start) -> Result<()> {
         Start::Deleted => scene.delete(Kind::ArtifactGenerator, "gen").await,
         Start::Quiet => {
             for name in with_objects(scene).await?.iter().filter(|name| *name != "out-0") {
-                scene.delete(Kind::ExternalArtifact, name).await?;
+                match scene.api(Kind::ExternalArtifact).delete(name, &DeleteParams::default()).await {
+                    // A deletion that was on its way when the controller was killed.
+                    Err(kube::Error::Api(status)) if status.is_not_found() => {}
+                    answer => drop(answer?),
+                }
             }
             let object = scene.get(Kind::ArtifactGenerator, "gen").await?.context("gen is gone")?;
             let ready = json!({"type": "Ready", "status": "True", "reason": "Succeeded", "message": "as it should be",

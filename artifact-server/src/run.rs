@@ -108,7 +108,7 @@ impl Parts {
         health.into_iter().chain(metrics).collect()
     }
 
-    fn services(&self) -> Result<tonic::transport::server::Router, ServerError> {
+    fn services(&self) -> Result<tonic::service::Routes, ServerError> {
         let parts = || (Arc::clone(&self.server), Arc::clone(&self.builder));
         let (server, builder) = parts();
         let storage = StorageService { server, builder };

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{self, server::Router};
+use tonic::{service::Routes, transport};
 use tonic_health::pb::health_server::HealthServer;
+use tower::util::MapRequestLayer;
 use weir_proto::{
     DESCRIPTOR, MAX_MESSAGE_BYTES,
     v1::{artifact_builder_server::ArtifactBuilderServer, artifact_storage_server::ArtifactStorageServer},
@@ -28,6 +29,7 @@ mod tls;
 mod turn_tests;
 mod upload;
 mod watch;
+mod whole;
 
 pub use access::{Guard, Peer};
 pub use builder::BuilderService;
@@ -43,7 +45,7 @@ const MAX_STREAMS: u32 = 1024;
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
 
 /// All services: storage, builder, health, and reflection in both versions.
-pub fn services(storage: StorageService, builder: BuilderService) -> Result<Router, tonic_reflection::server::Error> {
+pub fn services(storage: StorageService, builder: BuilderService) -> Result<Routes, tonic_reflection::server::Error> {
     let health = HealthServer::new(health::HealthService(storage.server.stop.clone()));
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -52,27 +54,30 @@ pub fn services(storage: StorageService, builder: BuilderService) -> Result<Rout
     };
     let storage = ArtifactStorageServer::new(storage).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let builder = ArtifactBuilderServer::new(builder).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let router = transport::Server::builder()
-        .max_concurrent_streams(MAX_STREAMS)
-        .http2_keepalive_interval(Some(KEEPALIVE.0))
-        .http2_keepalive_timeout(Some(KEEPALIVE.1))
-        .http2_max_pending_accept_reset_streams(Some(64))
-        .tcp_nodelay(true)
-        .add_service(health)
+    let routes = Routes::new(health)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .add_service(storage)
         .add_service(builder);
-    Ok(router)
+    Ok(routes)
 }
 
 /// Serves until `close`; then new connections are refused and open calls end on their own.
-pub async fn serve(router: Router, listener: Listener, close: CancellationToken) -> Result<(), transport::Error> {
+pub async fn serve(services: Routes, listener: Listener, close: CancellationToken) -> Result<(), transport::Error> {
     let closed = close.cancelled_owned();
     let (connections, file) = listener.connections();
     let gone = async move {
         closed.await;
         drop(file);
     };
-    router.serve_with_incoming_shutdown(connections, gone).await
+    transport::Server::builder()
+        .max_concurrent_streams(MAX_STREAMS)
+        .http2_keepalive_interval(Some(KEEPALIVE.0))
+        .http2_keepalive_timeout(Some(KEEPALIVE.1))
+        .http2_max_pending_accept_reset_streams(Some(64))
+        .tcp_nodelay(true)
+        .layer(MapRequestLayer::new(whole::or_error))
+        .add_routes(services)
+        .serve_with_incoming_shutdown(connections, gone)
+        .await
 }

@@ -77,12 +77,7 @@ impl<M: Message, S: Stream<Item = Result<M, Status>> + Unpin> Messages<S> {
         let bytes = async {
             loop {
                 match self.stream.next().await.transpose()?.map(Message::part) {
-                    None => {
-                        // The transport lets a stream that its client cancelled end like one that is whole. It drops such a call, but only
-                        // once that waits: so it waits, before what came is taken for all of it.
-                        tokio::task::yield_now().await;
-                        return Ok(None);
-                    }
+                    None => return Ok(None),
                     Some(Some(Part::Chunk(chunk))) if chunk.is_empty() => coop::consume_budget().await,
                     Some(Some(Part::Chunk(chunk))) => return Ok(Some(chunk)),
                     Some(_) => {

@@ -14,6 +14,8 @@ mod authority;
 #[cfg(test)]
 mod builds;
 #[cfg(test)]
+mod cancelled;
+#[cfg(test)]
 mod client;
 #[cfg(test)]
 mod deadlines;

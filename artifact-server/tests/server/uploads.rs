@@ -203,7 +203,7 @@ fn begun(
     (sender, tokio::spawn(call))
 }
 
-fn temporary(place: &Place) -> usize {
+pub(crate) fn temporary(place: &Place) -> usize {
     place.files().iter().filter(|file| file.contains("/.tmp-")).count()
 }
 

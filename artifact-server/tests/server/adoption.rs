@@ -106,7 +106,7 @@ async fn a_file_of_source_watcher_keeps_name_digest_and_revision() {
         assert_eq!((file.owner.as_str(), file.sequence), ("source-watcher/1", 1));
         assert_eq!(file.artifact.unwrap().revision, now.revision);
         let record = "externalartifact/apps/web/.2936578364.tar.gz.record";
-        assert_eq!(place.files(), [record, path.as_str()], "locks and what was half written are gone");
+        assert_eq!(place.lasting(), [record, path.as_str()], "locks and what was half written are gone");
         assert_eq!(server.figure("weir_build_artifacts_total{outcome=\"built\"}").await, 0.0);
         assert_eq!(server.figure("weir_storage_unrecorded_files").await, 0.0);
         assert_eq!(*adopted.get_or_insert(now.clone()), now, "nothing moves");

@@ -281,7 +281,7 @@ async fn a_cancelled_call_leaves_nothing() {
 #[tokio::test]
 async fn a_build_that_falls_silent_is_ended_and_lets_go_of_its_sources() {
     let (place, sources) = (Place::new(), Sources::start().await);
-    let server = place.start(&["--grpc-upload-silence=500ms", "--source-cache-size=100Ki", "--http-retry=0"]).await;
+    let server = place.start(&["--grpc-upload-silence=2s", "--source-cache-size=100Ki", "--http-retry=0"]).await;
     let large = ["/1.tgz", "/2.tgz"].map(|path| sources.tarball(path, &[("a", &noise(60_000)), ("name", path)]));
     let begun = async |source: &Source| {
         let (sender, receiver) = tokio::sync::mpsc::channel(4);
@@ -294,7 +294,7 @@ async fn a_build_that_falls_silent_is_ended_and_lets_go_of_its_sources() {
     assert!(matches!(answers.message().await.unwrap().unwrap().message, Some(build_response::Message::Sources(_))));
     // As slow as it likes, while it is not silent.
     for index in 0..4 {
-        tokio::time::sleep(Duration::from_millis(250)).await;
+        tokio::time::sleep(Duration::from_millis(600)).await;
         let message = Message::Artifact(artifact(index, &format!("a{index}"), "name"));
         sender.send(BuildRequest { message: Some(message) }).await.unwrap();
         assert!(matches!(answers.message().await.unwrap().unwrap().message, Some(build_response::Message::Result(_))));
@@ -318,6 +318,8 @@ async fn large_build<'a>(
     timeout: Option<Duration>,
 ) -> impl Future<Output = Result<(SourcesReady, BTreeMap<u32, BuildResult>), Status>> + 'a {
     let source = sources.tarball("/noise.tgz", &[("noise", &noise(15 << 20))]);
+    // The call that counts finds it in the cache, so that its time is for the archive alone.
+    build(server, header(std::slice::from_ref(&source)), vec![]).await.unwrap();
     let copy = |number: u32| CopyOperation {
         from: "@repo/noise".into(),
         to: format!("@artifact/{number}"),
@@ -337,7 +339,7 @@ async fn large_build<'a>(
 }
 
 /// The size of the file that is being written, 0 when there is none.
-fn written(place: &Place) -> u64 {
+pub(crate) fn written(place: &Place) -> u64 {
     let hidden = place.files().into_iter().find(|file| file.contains("/.tmp"));
     hidden.and_then(|file| std::fs::metadata(place.volume().join(file)).ok()).map_or(0, |file| file.len())
 }

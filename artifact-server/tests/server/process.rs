@@ -161,6 +161,11 @@ impl Place {
         found.sort();
         found
     }
+
+    /// As [`Place::files`], without what has a name for a moment only: a server that starts renews the records that it found, after it is ready.
+    pub(crate) fn lasting(&self) -> Vec<String> {
+        self.files().into_iter().filter(|file| !file.contains("/.tmp-")).collect()
+    }
 }
 
 fn walk(folder: &Path, visit: &mut dyn FnMut(&Path)) {

@@ -11,7 +11,7 @@ use weir_artifact_server::tree::{Content, Node, TreePath};
 use crate::server::{Reply, Server};
 
 /// Bounds a broken run; nothing that works takes this long.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A tarball of files with the given content.
 pub(crate) fn tarball(files: &[(&str, &[u8])]) -> Vec<u8> {
@@ -76,7 +76,7 @@ pub(crate) async fn until(cache: &SourceCache, what: &str, holds: impl Fn(CacheS
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    let waited = tokio::time::timeout(Duration::from_secs(20), wait).await;
+    let waited = tokio::time::timeout(DEADLINE, wait).await;
     assert!(waited.is_ok(), "{what}: {:?}", cache.stats());
 }
 

@@ -501,6 +501,26 @@ async fn a_held_lock_keeps_out_all_but_those_with_its_token() {
 }
 
 #[tokio::test]
+async fn a_held_lock_goes_to_who_came_first() {
+    use futures::FutureExt as _;
+    let (_, store) = over_memory();
+    let front = dir("front");
+    let held = store.hold(&front).await;
+    let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(store.hold(&front))).collect();
+    assert!(waiting.iter_mut().all(|hold| hold.now_or_never().is_none()));
+    drop(held);
+    // Whoever looks first.
+    let mut third = waiting.remove(2);
+    assert!((&mut third).now_or_never().is_none());
+    let first = waiting.remove(0).now_or_never().expect("it came first");
+    // The second gives up.
+    drop(waiting);
+    assert!((&mut third).now_or_never().is_none());
+    drop(first);
+    assert!(third.now_or_never().is_some());
+}
+
+#[tokio::test]
 async fn a_lock_is_granted_when_whoever_changes_the_artifact_is_done() {
     use futures::FutureExt as _;
     let (_, store) = over_memory();

@@ -184,3 +184,14 @@ pub(super) async fn enter(
 pub(super) fn token(caller: Option<&v1::Caller>) -> Option<String> {
     caller.map(|caller| caller.lock.clone()).filter(|token| !token.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_that_panics_is_a_bug_of_the_server() {
+        let failure = blocking(|| -> Result<(), Failure> { panic!("a bug") }).await.unwrap_err();
+        assert_eq!((failure.reason, failure.message.as_str()), (Reason::Internal, "the server has a bug, see its log"));
+    }
+}

@@ -26,6 +26,8 @@ mod downloads;
 #[cfg(test)]
 mod errors;
 #[cfg(test)]
+mod full;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod load;

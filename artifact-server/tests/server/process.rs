@@ -153,19 +153,22 @@ impl Place {
 
     /// Every file below the volume that is no folder, relative, sorted.
     pub(crate) fn files(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        walk(&self.volume(), &mut |path| {
-            found.push(path.strip_prefix(self.volume()).unwrap().to_str().unwrap().to_owned());
-        });
-        found.retain(|path| !path.starts_with(".weir/"));
-        found.sort();
-        found
+        files_of(&self.volume())
     }
 
     /// As [`Place::files`], without what has a name for a moment only: a server that starts renews the records that it found, after it is ready.
     pub(crate) fn lasting(&self) -> Vec<String> {
         self.files().into_iter().filter(|file| !file.contains("/.tmp-")).collect()
     }
+}
+
+/// Every file below a folder but the server's own, relative, sorted.
+pub(crate) fn files_of(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    walk(folder, &mut |path| found.push(path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned()));
+    found.retain(|path| !path.starts_with(".weir/"));
+    found.sort();
+    found
 }
 
 fn walk(folder: &Path, visit: &mut dyn FnMut(&Path)) {
@@ -251,6 +254,12 @@ impl Server {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel counts it");
         line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+    }
+
+    /// A path as the server sees it, which may have mounts of its own.
+    pub(crate) fn inside(&self, path: &Path) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.child.id()));
+        root.join(path.strip_prefix("/").unwrap())
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

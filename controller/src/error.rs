@@ -189,7 +189,7 @@ enum Fault {
 impl Fault {
     /// A request is made from flags that were checked, and from sources that nobody checked before.
     fn of_call(failure: &Failure) -> Self {
-        let of_source = failure.field.as_ref().is_some_and(|field| field.starts_with("sources."));
+        let of_source = failure.field.as_ref().is_some_and(|field| field.ends_with("].url") || field == "source.url");
         match failure.reason {
             Reason::InvalidRequest if of_source => Self::Source,
             reason => Self::of(reason),
@@ -437,7 +437,12 @@ mod tests {
         assert_eq!(SERVER.map(|row| row.0), Reason::ALL, "one row for each, in the order of the contract");
         for (reason, call_label, call_reason, artifact_label, artifact_reason) in SERVER {
             let of_call = ReconcileError::of_call(Some(&Failure::new(reason, "why")), "why");
-            let error = v1::BuildError { code: 9, reason: reason.name().into(), message: "why".into() };
+            let error = v1::BuildError {
+                code: 9,
+                reason: reason.name().into(),
+                message: "why".into(),
+                ..v1::BuildError::default()
+            };
             let of_artifact = ReconcileError::of_artifact("web", &error);
             let name = reason.name();
             assert_eq!((of_call.label(), of_call.reason()), (call_label, call_reason), "{name} of a call");
@@ -453,15 +458,17 @@ mod tests {
 
     #[test]
     fn what_no_reason_says_is_told_by_the_rest() {
-        let url = Failure::field(Reason::InvalidRequest, "sources.repo.url", "the scheme must be http");
+        let url = Failure::field(Reason::InvalidRequest, "header.sources[0].url", "the scheme must be http");
         let of_call = ReconcileError::of_call(Some(&url), &url.message);
         assert_eq!(of_call, ReconcileError::Fetch("the scheme must be http".into()), "§9 the URL of a source");
         let transport = ReconcileError::of_call(None, "transport error");
         assert_eq!(transport, ReconcileError::Server("transport error".into()));
-        let newer = v1::BuildError { code: 9, reason: "OF_A_NEWER_SERVER".into(), message: "x".into() };
-        let newer = ReconcileError::of_artifact("web", &newer);
-        assert_eq!(newer, ReconcileError::Server("web build failed: x".into()));
-        let full = v1::BuildError { code: 8, reason: "STORAGE_FULL".into(), message: "the volume is full".into() };
+        let newer =
+            v1::BuildError { code: 9, reason: "OF_A_NEWER_SERVER".into(), message: "x".into(), field: String::new() };
+        let unknown = ReconcileError::of_artifact("web", &newer);
+        assert_eq!(unknown, ReconcileError::Server("web build failed: x".into()));
+        let full =
+            v1::BuildError { code: 8, reason: "STORAGE_FULL".into(), message: "the volume is full".into(), ..newer };
         let full = ReconcileError::of_artifact("web", &full).to_string();
         assert_eq!(full, "web build failed: the volume is full", "it names the artifact");
     }

@@ -90,7 +90,7 @@ pub struct Failure {
     pub reason: Reason,
     /// One line that says what is wrong with which object, field or file.
     pub message: String,
-    /// The request field at fault, e.g. `caller.owner`.
+    /// The request field at fault, as a path from the request message, e.g. `header.sources[1].url`.
     pub field: Option<String>,
 }
 
@@ -103,6 +103,12 @@ impl Failure {
     /// An error of one request field.
     pub fn field(reason: Reason, field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { reason, message: message.into(), field: Some(field.into()) }
+    }
+
+    /// The same error, where the message that its field is of lies in a field itself: `outer.field`.
+    #[must_use]
+    pub fn within(self, outer: &str) -> Self {
+        Self { field: self.field.map(|field| format!("{outer}.{field}")), ..self }
     }
 
     /// Reads an error back. `None` when the status was not made by [`Failure`], e.g. by the transport.
@@ -138,6 +144,14 @@ impl From<Failure> for Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_field_within_another_has_both_names() {
+        let of =
+            |field: Option<&str>| Failure { field: field.map(str::to_owned), ..Failure::new(Reason::NotFound, "a") };
+        assert_eq!(of(Some("owner")).within("caller").within("header").field.as_deref(), Some("header.caller.owner"));
+        assert_eq!(of(None).within("header"), of(None));
+    }
 
     #[test]
     fn every_reason_survives_the_wire() {

@@ -114,18 +114,19 @@ impl Builder {
 
     /// Fetches sources at the same time, in the order in which they were given. The first that fails ends the others.
     pub async fn fetch(&self, requests: &[(String, SourceRequest)]) -> Result<Vec<Fetched>, Failure> {
-        let fetch = |(alias, request)| async move { self.fetch_one(alias, request).await };
-        try_join_all(requests.iter().map(|(alias, request)| fetch((alias, request)))).await
+        let fetch = |(at, request)| async move {
+            self.fetch_one(request).await.map_err(|failure| failure.within(&format!("sources[{at}]")))
+        };
+        try_join_all(requests.iter().enumerate().map(fetch)).await
     }
 
-    async fn fetch_one(&self, alias: &str, request: &SourceRequest) -> Result<Fetched, Failure> {
+    /// Fetches one source. The error names the field of the source that is at fault, if one is.
+    pub async fn fetch_one(&self, (alias, request): &(String, SourceRequest)) -> Result<Fetched, Failure> {
         let result = self.sources.get(request).await;
         result.map_err(|error| {
             tracing::debug!(alias, url = request.url, %error, "source can not be had");
             let failure = Failure::from(error);
-            // Only a request that is wrong in itself has a field to blame.
-            let field = (failure.reason == Reason::InvalidRequest).then(|| format!("sources.{alias}.url"));
-            Failure { field, ..failure }
+            Failure { field: of_source(failure.reason).map(str::to_owned), ..failure }
         })
     }
 
@@ -157,6 +158,19 @@ impl Builder {
         let bounds = Bounds { entries: MAX_ENTRIES, bytes: self.settings.max_bytes, cancelled };
         let tree = compose_within(bounds, &contents, &job.sources, &order.copy)?;
         artifact::make(&self.store, job, order, &tree, cancelled)
+    }
+}
+
+/// What of a source is to blame when it can not be had; `None` when that is the server's own trouble.
+fn of_source(reason: Reason) -> Option<&'static str> {
+    match reason {
+        Reason::InvalidRequest
+        | Reason::SourceNotFound
+        | Reason::SourceUnavailable
+        | Reason::SourceRefused
+        | Reason::SourceTooLarge => Some("url"),
+        Reason::SourceDigestMismatch => Some("digest"),
+        _ => None,
     }
 }
 

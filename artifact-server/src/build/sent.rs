@@ -98,7 +98,7 @@ fn filter(tree: &Tree, ignore: Ignore, cancelled: &dyn Fn() -> bool) -> Result<F
     let Ignore { builtin, mut rules, from_tree } = ignore;
     if from_tree {
         let added = ignore::add_from_tree(&mut rules, tree);
-        added.map_err(|error| Failure::new(Reason::ArchiveRefused, error.to_string()))?;
+        added.map_err(|error| Failure::field(Reason::ArchiveRefused, "ignore.from_tar", error.to_string()))?;
     }
     Ok(ignore::apply(tree, &rules.with(builtin), cancelled))
 }

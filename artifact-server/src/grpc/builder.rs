@@ -84,13 +84,12 @@ impl ArtifactBuilder for BuilderService {
         let v1::FindDirectoriesRequest { caller, source, settings, pattern } = request.into_inner();
         let settings = convert::settings(settings, &self.server.defaults)?;
         let source = source.ok_or_else(|| convert::invalid("source", "source is missing: name the one to look at"))?;
+        let of_source = |failure: Failure| failure.within("source");
+        let source = order::source(source, &settings, access.tenant()).map_err(of_source)?;
         let pattern = Pattern::parse(&pattern).map_err(|error| convert::invalid("pattern", error.to_string()))?;
         self.server.admit(&access, caller, &[]).await?;
-        let fetched = self.builder.fetch(&[order::source(source, &settings, access.tenant())]).await?;
-        let find = move || {
-            let found = fetched.iter().flat_map(|fetched| pattern.find(&fetched.source.tree));
-            Ok::<_, Failure>(found.collect::<Vec<_>>())
-        };
+        let fetched = self.builder.fetch_one(&source).await.map_err(of_source)?;
+        let find = move || Ok::<_, Failure>(pattern.find(&fetched.source.tree));
         let answers = blocking(find).await?.into_iter().map(|(path, captures)| {
             Ok(v1::FindDirectoriesResponse { path: path.to_string(), captures: captures.into_iter().collect() })
         });
@@ -118,10 +117,10 @@ impl Call {
         };
         let caller = header.caller.take();
         let token = call::token(caller.as_ref());
-        let caller = self.access.caller(caller)?;
-        let header = order::header(header, &self.server.defaults, self.access.tenant())?;
-        let caller = self.server.admit_caller(&self.access, caller, &[header.place()]).await?;
-        let fetched = self.builder.fetch(&header.sources).await?;
+        let caller = self.access.caller(caller).map_err(of_header)?;
+        let header = order::header(header, &self.server.defaults, self.access.tenant()).map_err(of_header)?;
+        let caller = self.server.admit_caller(&self.access, caller, &[header.place()]).await.map_err(of_header)?;
+        let fetched = self.builder.fetch(&header.sources).await.map_err(of_header)?;
         self.answer(build_response::Message::Sources(summaries(&header, &fetched))).await;
         let job = Arc::new(job(&caller, &header, &fetched));
         drop(fetched);
@@ -141,7 +140,7 @@ impl Call {
         let mut running = JoinSet::new();
         let mut batches = messages.ready_chunks(BATCH);
         while let Some(batch) = next(&mut batches, &mut running, self.server.silence).await? {
-            self.server.admit_caller(&self.access, caller.clone(), &[header.place()]).await?;
+            self.server.admit_caller(&self.access, caller.clone(), &[header.place()]).await.map_err(of_header)?;
             let mut orders = Vec::with_capacity(batch.len());
             for request in batch {
                 orders.push(read(request?, header, &mut seen)?);
@@ -154,7 +153,7 @@ impl Call {
                 // The client left.
                 return Ok(());
             }
-            let turn = self.builder.turn(dirs, token).await?;
+            let turn = self.builder.turn(dirs, token).await.map_err(of_header)?;
             let worker = Worker { call: self.part(), header: Arc::clone(header), job: Arc::clone(job) };
             running.spawn_blocking(move || {
                 orders.into_iter().for_each(|order| worker.work(order));
@@ -227,6 +226,16 @@ fn silent(silence: Duration) -> Status {
     ))
 }
 
+/// The error of a field of the header.
+fn of_header(failure: Failure) -> Failure {
+    failure.within("header")
+}
+
+/// The error of a field of an artifact.
+fn of_artifact(failure: Failure) -> Failure {
+    failure.within("artifact")
+}
+
 /// An order, or an answer that can be given without work.
 type Read = Result<Order, (u32, Failure)>;
 
@@ -249,9 +258,9 @@ fn read(request: v1::BuildRequest, header: &Header, seen: &mut HashSet<Seen>) ->
             artifact.name,
             order::MAX_BYTES
         );
-        return Ok(Err((index, Failure::new(Reason::BuildFailed, message))));
+        return Ok(Err((index, Failure::field(Reason::BuildFailed, "artifact", message))));
     }
-    Ok(order::artifact(artifact, header).map_err(|failure| (index, failure)))
+    Ok(order::artifact(artifact, header).map_err(|failure| (index, of_artifact(failure))))
 }
 
 #[derive(PartialEq, Eq, Hash)]
@@ -274,7 +283,7 @@ impl Worker {
             return;
         }
         let (index, result) = match order {
-            Ok(order) => (order.index, self.call.builder.make(&self.job, &order, &cancelled)),
+            Ok(order) => (order.index, self.make(&order, &cancelled)),
             Err((index, failure)) => (index, Err(failure)),
         };
         self.call.server.metrics.artifact(match &result {
@@ -286,12 +295,20 @@ impl Worker {
         let _ = self.call.answers.blocking_send(Ok(v1::BuildResponse { message }));
     }
 
+    fn make(&self, order: &Order, cancelled: &dyn Fn() -> bool) -> Result<Made, Failure> {
+        let made = self.call.builder.make(&self.job, order, cancelled);
+        made.map_err(|failure| match failure.field.as_deref() {
+            Some(field) if field.starts_with("caller.") => of_header(failure),
+            _ => of_artifact(convert::claimed(failure)),
+        })
+    }
+
     fn result(&self, index: u32, result: Result<Made, Failure>) -> v1::BuildResult {
         let Made { path, record, unchanged, content_digest, files, ignored, ignored_examples } = match result {
             Ok(made) => made,
-            Err(Failure { reason, message, .. }) => {
-                let (code, reason) = (reason.code().into(), reason.name().to_owned());
-                let outcome = Some(build_result::Outcome::Error(v1::BuildError { code, reason, message }));
+            Err(Failure { reason, message, field }) => {
+                let (code, reason, field) = (reason.code().into(), reason.name().to_owned(), field.unwrap_or_default());
+                let outcome = Some(build_result::Outcome::Error(v1::BuildError { code, reason, message, field }));
                 return v1::BuildResult { index, outcome, ..v1::BuildResult::default() };
             }
         };

@@ -6,6 +6,7 @@ use weir_proto::{Algorithm, ArtifactDir, ArtifactPath, Digest, DigestError, Fail
 
 use crate::{
     args::Config,
+    source,
     storage::{Caller, Listed, Record, Verdict},
 };
 
@@ -58,6 +59,14 @@ pub struct Settings {
 /// An error of one field.
 pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Failure {
     Failure::field(Reason::InvalidRequest, field, message)
+}
+
+/// The error of a call that can ask to take files over: then that is the field to change.
+pub fn claimed(failure: Failure) -> Failure {
+    match failure.reason {
+        Reason::OwnedByAnother => Failure { field: Some("take_over".to_owned()), ..failure },
+        _ => failure,
+    }
 }
 
 /// Reads `caller`, which every change needs.
@@ -159,14 +168,14 @@ pub fn artifact_dir(field: &str, kind: &str, namespace: &str, name: &str) -> Res
 /// Completes the caller's settings with the server's.
 pub fn settings(settings: Option<v1::Settings>, defaults: &Defaults) -> Result<Settings, Failure> {
     let v1::Settings { advertised_address, digest_algorithm, http_retry, source_host } = settings.unwrap_or_default();
-    let clean = |field: &str, text: &str| {
-        if text.contains(|letter: char| letter.is_whitespace() || letter.is_control()) {
-            return Err(invalid(format!("settings.{field}"), format!("{text:?} must not contain spaces")));
-        }
-        Ok(())
-    };
-    clean("advertised_address", &advertised_address)?;
-    clean("source_host", &source_host)?;
+    if advertised_address.contains(|letter: char| letter.is_whitespace() || letter.is_control()) {
+        let message = format!("{advertised_address:?} must not contain spaces");
+        return Err(invalid("settings.advertised_address", message));
+    }
+    if !source_host.is_empty() && !source::is_host(&source_host) {
+        let message = format!("{source_host:?} is not a host: use host or host:port");
+        return Err(invalid("settings.source_host", message));
+    }
     let algorithm = match digest_algorithm.as_str() {
         "" => defaults.algorithm,
         name => name.parse().map_err(|error: DigestError| {
@@ -311,6 +320,7 @@ mod tests {
                 with(|message| message.advertised_address = "a b".into()),
             ),
             ("settings.source_host", Reason::InvalidRequest, with(|message| message.source_host = "a\nb".into())),
+            ("settings.source_host", Reason::InvalidRequest, with(|message| message.source_host = "a/b".into())),
             (
                 "settings.digest_algorithm",
                 Reason::UnknownDigestAlgorithm,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status, Streaming};
-use weir_proto::{Failure, v1};
+use weir_proto::v1;
 
 use super::{
     access::Access,
@@ -50,7 +50,7 @@ async fn hold(
     }
     let dir = convert::dir("artifact", artifact)?;
     let caller = server.admit(access, caller, &[(&dir).into()]).await?;
-    server.store.may_store(&caller, &dir, take_over).map_err(Failure::from)?;
+    server.store.may_store(&caller, &dir, take_over).map_err(|error| convert::claimed(error.into()))?;
     let held = tokio::select! {
         held = server.store.hold(&dir) => held,
         // It gave up while it waited.
@@ -62,7 +62,7 @@ async fn hold(
         store.epochs().check(&caller)?;
         store.may_store(&caller, &name, take_over)
     };
-    blocking(check).await?;
+    blocking(check).await.map_err(convert::claimed)?;
     // Fails when the client left, which ends the call anyway.
     let _ = answers.send(Ok(v1::LockResponse { token: held.token().to_owned() })).await;
     ended(&mut messages).await

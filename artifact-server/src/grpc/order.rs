@@ -26,52 +26,58 @@ impl Header {
     }
 }
 
-/// Reads a header. The sources are for `tenant` alone, if that is one.
+/// Reads a header. Errors name its fields. The sources are for `tenant` alone, if that is one.
 pub(super) fn header(header: v1::BuildHeader, defaults: &Defaults, tenant: Option<String>) -> Result<Header, Failure> {
     let v1::BuildHeader { caller: _, kind, namespace, sources, settings } = header;
     let settings = convert::settings(settings, defaults)?;
     // Any valid name will do: kind and namespace are checked here, the names with each artifact.
-    convert::artifact_dir("header", &kind, &namespace, "x")?;
+    convert::artifact_dir("", &kind, &namespace, "x")?;
     let mut aliases = HashSet::new();
-    for source in &sources {
-        if source.alias.is_empty() || source.alias.contains('/') {
-            return Err(convert::invalid(
-                "header.sources.alias",
-                format!("alias {:?} must be a name without slashes", source.alias),
-            ));
-        }
-        if !aliases.insert(source.alias.as_str()) {
-            return Err(convert::invalid("header.sources.alias", format!("alias {:?} is there twice", source.alias)));
-        }
-    }
-    let sources = sources.into_iter().map(|one| source(one, &settings, tenant.clone())).collect();
+    let read = |(at, one): (usize, v1::Source)| {
+        let alias = one.alias.clone();
+        let read = source(one, &settings, tenant.clone()).and_then(|source| {
+            let twice = || convert::invalid("alias", format!("alias {alias:?} is there twice"));
+            if aliases.insert(alias.clone()) { Ok(source) } else { Err(twice()) }
+        });
+        read.map_err(|failure| failure.within(&format!("sources[{at}]")))
+    };
+    let sources = sources.into_iter().enumerate().map(read).collect::<Result<_, _>>()?;
     Ok(Header { kind: kind.to_lowercase(), namespace, sources, settings })
 }
 
 /// Reads a source. URL and digest are checked when it is fetched.
-pub(super) fn source(source: v1::Source, settings: &Settings, tenant: Option<String>) -> (String, SourceRequest) {
+pub(super) fn source(
+    source: v1::Source,
+    settings: &Settings,
+    tenant: Option<String>,
+) -> Result<(String, SourceRequest), Failure> {
     let v1::Source { alias, url, digest } = source;
+    if alias.is_empty() || alias.contains('/') {
+        return Err(convert::invalid("alias", format!("alias {alias:?} must be a name without slashes")));
+    }
     let Settings { http_retry, source_host, .. } = settings.clone();
-    (alias, SourceRequest { url, digest, http_retry, source_host, tenant })
+    Ok((alias, SourceRequest { url, digest, http_retry, source_host, tenant }))
 }
 
-/// Reads an artifact.
+/// Reads an artifact. Errors name its fields.
 pub(super) fn artifact(artifact: v1::BuildArtifact, header: &Header) -> Result<Order, Failure> {
     let v1::BuildArtifact { index, name, copy, current_path, current_digest, take_over } = artifact;
-    let dir = convert::artifact_dir("artifact", &header.kind, &header.namespace, &name)?;
-    let copy = copy.into_iter().map(operation).collect::<Result<Vec<_>, _>>()?;
+    let dir = convert::artifact_dir("", &header.kind, &header.namespace, &name)?;
+    let read = |(at, one)| operation(one).map_err(|failure: Failure| failure.within(&format!("copy[{at}]")));
+    let copy = copy.into_iter().enumerate().map(read).collect::<Result<Vec<_>, _>>()?;
     // What is published elsewhere, or under a name that is none, can not be the file of this artifact: it counts as nothing.
     let current = current_path.parse::<ArtifactPath>().ok().filter(|path| *path.dir() == dir);
     let digest = match current_digest.as_str() {
         "" => None,
-        text => Some(convert::digest("artifact.current_digest", text)?),
+        text => Some(convert::digest("current_digest", text)?),
     };
     Ok(Order { index, dir, copy, current: current.map(|path| (path, digest)), take_over })
 }
 
 fn operation(operation: v1::CopyOperation) -> Result<CopyOperation, Failure> {
     let v1::CopyOperation { from, to, exclude, strategy, optional } = operation;
-    let strategy = strategy.parse().map_err(|error| Failure::new(Reason::BuildFailed, format!("{error}")))?;
+    let strategy =
+        strategy.parse().map_err(|error| Failure::field(Reason::BuildFailed, "strategy", format!("{error}")))?;
     Ok(CopyOperation { from, to, exclude, strategy, optional })
 }
 
@@ -108,11 +114,11 @@ mod tests {
         assert_eq!(good.sources.iter().map(|(alias, _)| alias.as_str()).collect::<Vec<_>>(), ["b", "a"]);
         type Row = (&'static str, fn(&mut v1::BuildHeader), &'static str);
         let rows: [Row; 5] = [
-            ("kind", |header| header.kind = "a/b".into(), "header.kind"),
-            ("namespace", |header| header.namespace = "..".into(), "header.namespace"),
-            ("alias twice", |header| header.sources[1].alias = "b".into(), "header.sources.alias"),
-            ("alias empty", |header| header.sources[1].alias = String::new(), "header.sources.alias"),
-            ("alias with a slash", |header| header.sources[1].alias = "a/b".into(), "header.sources.alias"),
+            ("kind", |header| header.kind = "a/b".into(), "kind"),
+            ("namespace", |header| header.namespace = "..".into(), "namespace"),
+            ("alias twice", |header| header.sources[1].alias = "b".into(), "sources[1].alias"),
+            ("alias empty", |header| header.sources[1].alias = String::new(), "sources[1].alias"),
+            ("alias with a slash", |header| header.sources[1].alias = "a/b".into(), "sources[1].alias"),
         ];
         for (row, change, field) in rows {
             let mut wrong = message();
@@ -141,14 +147,12 @@ mod tests {
             change(&mut message);
             artifact(message, &header).unwrap_err()
         };
-        assert_eq!(bad(|message| message.name = "../x".into()).field.as_deref(), Some("artifact.name"));
-        assert_eq!(
-            bad(|message| message.current_digest = "x".into()).field.as_deref(),
-            Some("artifact.current_digest")
-        );
+        assert_eq!(bad(|message| message.name = "../x".into()).field.as_deref(), Some("name"));
+        assert_eq!(bad(|message| message.current_digest = "x".into()).field.as_deref(), Some("current_digest"));
         let strategy = |message: &mut v1::BuildArtifact| {
             message.copy = vec![v1::CopyOperation { strategy: "Mix".into(), ..v1::CopyOperation::default() }];
         };
-        assert_eq!(bad(strategy).reason, Reason::BuildFailed);
+        let failure = bad(strategy);
+        assert_eq!((failure.reason, failure.field.as_deref()), (Reason::BuildFailed, Some("copy[0].strategy")));
     }
 }

@@ -79,7 +79,7 @@ impl ArtifactStorage for StorageService {
         let v1::MkdirAllRequest { caller, artifact, take_over } = request.into_inner();
         let dir = convert::dir("artifact", artifact)?;
         let caller = self.server.admit(&access, caller, &[(&dir).into()]).await?;
-        self.server.store.may_store(&caller, &dir, take_over).map_err(Failure::from)?;
+        self.server.store.may_store(&caller, &dir, take_over).map_err(|error| convert::claimed(error.into()))?;
         Ok(Response::new(v1::MkdirAllResponse { dir: dir.to_string() }))
     }
 
@@ -307,7 +307,9 @@ impl StorageService {
         let settings = convert::settings(settings, &self.server.defaults)?;
         let alias = alias_of(&path, &name)?;
         let (dir, name) = (path.dir().clone(), alias.clone());
-        let point = move |store: &Store, caller: &Caller| store.alias(caller, &path, &name, take_over);
+        let point = move |store: &Store, caller: &Caller| {
+            store.alias(caller, &path, &name, take_over).map_err(|error| convert::claimed(error.into()))
+        };
         let Aliased { record, unchanged, .. } = self.server.change(access, caller, &dir, point).await?;
         let artifact = convert::artifact(&alias, &record, &settings.advertised_address);
         Ok(v1::SymlinkResponse { artifact: Some(artifact), unchanged })

@@ -107,11 +107,11 @@ pub(super) async fn write(
     let mut messages = Messages { stream, silence: server.silence };
     let mut header = messages.header().await?;
     let token = call::token(header.caller.as_ref());
-    let caller = access.caller(header.caller.take())?;
-    let (upload, settings) = write_order(header, caller.clone(), &server.defaults)?;
-    server.admit_caller(access, caller, &[(&upload.put.dir).into()]).await?;
+    let caller = access.caller(header.caller.take()).map_err(of_header)?;
+    let (upload, settings) = write_order(header, caller.clone(), &server.defaults).map_err(of_header)?;
+    server.admit_caller(access, caller, &[(&upload.put.dir).into()]).await.map_err(of_header)?;
     let dir = upload.put.dir.clone();
-    let mut incoming = begin(server, upload).await?;
+    let mut incoming = begin(server, upload).await.map_err(of_header)?;
     while let Some(chunk) = messages.chunk().await? {
         server.metrics.uploaded(chunk.len() as u64);
         let most = server.max_bytes;
@@ -121,9 +121,15 @@ pub(super) async fn write(
         }
         incoming = blocking(move || incoming.append(&chunk).map(|()| incoming)).await?;
     }
-    let Stored { path, record, unchanged, digests } = finish(server, dir, token.as_deref(), incoming).await?;
+    let stored = finish(server, dir, token.as_deref(), incoming).await.map_err(of_header)?;
+    let Stored { path, record, unchanged, digests } = stored;
     let artifact = convert::artifact(&path, &record, &settings.advertised_address);
     Ok(v1::WriteResponse { artifact: Some(artifact), unchanged, digests: texts(&digests) })
+}
+
+/// The error of a field of the header, or of what the header asks for.
+fn of_header(failure: Failure) -> Failure {
+    convert::claimed(failure).within("header")
 }
 
 async fn begin(server: &Server, upload: Upload) -> Result<Incoming, Failure> {
@@ -148,11 +154,13 @@ pub(super) async fn archive(
     let mut messages = Messages { stream, silence: server.silence };
     let mut header = messages.header().await?;
     let token = call::token(header.caller.as_ref());
-    let caller = access.caller(header.caller.take())?;
-    let ArchiveOrder { upload, settings, ignore, expected } = archive_order(header, caller.clone(), &server.defaults)?;
-    server.admit_caller(access, caller, &[(&upload.put.dir).into()]).await?;
+    let caller = access.caller(header.caller.take()).map_err(of_header)?;
+    let order = archive_order(header, caller.clone(), &server.defaults).map_err(of_header)?;
+    let ArchiveOrder { upload, settings, ignore, expected } = order;
+    server.admit_caller(access, caller, &[(&upload.put.dir).into()]).await.map_err(of_header)?;
     let dir = upload.put.dir.clone();
-    server.store.may_store(&upload.put.caller, &dir, upload.put.take_over).map_err(Failure::from)?;
+    let may = server.store.may_store(&upload.put.caller, &dir, upload.put.take_over);
+    may.map_err(|error| of_header(error.into()))?;
 
     let receiver = Arc::clone(builder);
     let mut receiving = blocking(move || receiver.receive()).await?;
@@ -167,14 +175,15 @@ pub(super) async fn archive(
         };
         (receiving, hasher) = blocking(append).await?;
     }
-    check_sent(expected.as_ref(), hasher)?;
+    check_sent(expected.as_ref(), hasher).map_err(of_header)?;
     let sent = blocking(move || receiving.finish().map_err(SourceError::of_sent)).await?;
 
     let over = CancellationToken::new();
     let _end = over.clone().drop_guard();
-    let archived = builder.archive(sent, upload, ignore, over.clone()).await?;
+    let archived = builder.archive(sent, upload, ignore, over.clone()).await.map_err(of_header)?;
     let Archived { incoming, content_digest, files, ignored, skipped_links } = archived;
-    let Stored { path, record, unchanged, digests } = finish(server, dir, token.as_deref(), incoming).await?;
+    let stored = finish(server, dir, token.as_deref(), incoming).await.map_err(of_header)?;
+    let Stored { path, record, unchanged, digests } = stored;
     let artifact = convert::artifact(&path, &record, &settings.advertised_address);
     Ok(v1::ArchiveResponse {
         artifact: Some(artifact),
@@ -198,7 +207,7 @@ fn check_sent(expected: Option<&Digest>, hasher: Option<Hasher>) -> Result<(), F
         return Ok(());
     }
     let message = format!("what was sent has the digest {found}, not {expected}: send it again, or correct the digest");
-    Err(Failure::field(Reason::DigestMismatch, "header.expected_digest", message))
+    Err(Failure::field(Reason::DigestMismatch, "expected_digest", message))
 }
 
 /// Reads the header of a `Write`. Pure.
@@ -214,16 +223,16 @@ fn write_order(header: v1::WriteHeader, caller: Caller, defaults: &Defaults) -> 
         take_over,
         digest_algorithms,
     } = header;
-    let dir = convert::dir("header.artifact", artifact)?;
-    convert::file("header.file", &dir, &file)?;
+    let dir = convert::dir("artifact", artifact)?;
+    convert::file("file", &dir, &file)?;
     let settings = convert::settings(settings, defaults)?;
     let upload = Upload {
         put: Put { dir, caller, algorithm: settings.algorithm, content_digest: None, take_over },
         file: Some(file),
-        revision: Some(convert::chosen_revision("header.revision", revision)?),
-        mode: convert::mode("header.mode", mode)?,
-        expected: convert::optional_digest("header.expected_digest", &expected_digest)?,
-        also: convert::algorithms("header.digest_algorithms", &digest_algorithms)?,
+        revision: Some(convert::chosen_revision("revision", revision)?),
+        mode: convert::mode("mode", mode)?,
+        expected: convert::optional_digest("expected_digest", &expected_digest)?,
+        also: convert::algorithms("digest_algorithms", &digest_algorithms)?,
     };
     Ok((upload, settings))
 }
@@ -249,21 +258,21 @@ fn archive_order(header: v1::ArchiveHeader, caller: Caller, defaults: &Defaults)
         take_over,
         digest_algorithms,
     } = header;
-    let dir = convert::dir("header.artifact", artifact)?;
+    let dir = convert::dir("artifact", artifact)?;
     let file = Some(file).filter(|file| !file.is_empty());
     if let Some(file) = &file {
-        convert::file("header.file", &dir, file)?;
+        convert::file("file", &dir, file)?;
     }
     let settings = convert::settings(settings, defaults)?;
     let upload = Upload {
         put: Put { dir, caller, algorithm: settings.algorithm, content_digest: None, take_over },
         file,
-        revision: Some(convert::chosen_revision("header.revision", revision)?),
+        revision: Some(convert::chosen_revision("revision", revision)?),
         mode: None,
         expected: None,
-        also: convert::algorithms("header.digest_algorithms", &digest_algorithms)?,
+        also: convert::algorithms("digest_algorithms", &digest_algorithms)?,
     };
-    let expected = convert::optional_digest("header.expected_digest", &expected_digest)?;
+    let expected = convert::optional_digest("expected_digest", &expected_digest)?;
     Ok(ArchiveOrder { upload, settings, ignore: ignore_rules(ignore.unwrap_or_default())?, expected })
 }
 
@@ -276,15 +285,15 @@ fn ignore_rules(message: v1::IgnoreRules) -> Result<Ignore, Failure> {
         v1::BuiltinRules::All => Builtin::All,
     };
     if v1::BuiltinRules::try_from(message.builtin).is_err() {
-        return Err(convert::invalid("header.ignore.builtin", format!("{} is none of the lists", message.builtin)));
+        return Err(convert::invalid("ignore.builtin", format!("{} is none of the lists", message.builtin)));
     }
     let mut ignore = Ignore { builtin, from_tree: message.from_tar, ..Ignore::default() };
     let wrong = |field: &'static str| move |error: RulesError| convert::invalid(field, error.to_string());
     for line in &message.patterns {
-        ignore.rules.add(line.as_bytes(), None).map_err(wrong("header.ignore.patterns"))?;
+        ignore.rules.add(line.as_bytes(), None).map_err(wrong("ignore.patterns"))?;
     }
     let content = message.sourceignore.as_bytes();
-    ignore.rules.add_file(content, None).map_err(wrong("header.ignore.sourceignore"))?;
+    ignore.rules.add_file(content, None).map_err(wrong("ignore.sourceignore"))?;
     Ok(ignore)
 }
 
@@ -359,31 +368,31 @@ mod tests {
         assert_eq!((upload.mode, upload.file.as_deref(), upload.revision), (None, Some("a.yaml"), Some(None)));
         type Row = (&'static str, Reason, fn(&mut v1::WriteHeader));
         let rows: [Row; 15] = [
-            ("header.artifact", Reason::InvalidRequest, |header| header.artifact = None),
-            ("header.artifact.kind", Reason::InvalidRequest, |header| {
+            ("artifact", Reason::InvalidRequest, |header| header.artifact = None),
+            ("artifact.kind", Reason::InvalidRequest, |header| {
                 header.artifact.as_mut().unwrap().kind = "..".into();
             }),
-            ("header.artifact.namespace", Reason::InvalidRequest, |header| {
+            ("artifact.namespace", Reason::InvalidRequest, |header| {
                 header.artifact.as_mut().unwrap().namespace = "a/..".into();
             }),
-            ("header.artifact.name", Reason::InvalidRequest, |header| {
+            ("artifact.name", Reason::InvalidRequest, |header| {
                 header.artifact.as_mut().unwrap().name = "../x".into();
             }),
-            ("header.file", Reason::InvalidRequest, |header| header.file.clear()),
-            ("header.file", Reason::InvalidRequest, |header| header.file = "../x".into()),
-            ("header.file", Reason::InvalidRequest, |header| header.file = ".record".into()),
-            ("header.file", Reason::InvalidRequest, |header| header.file = "a.lock".into()),
-            ("header.mode", Reason::InvalidRequest, |header| header.mode = Some(0o1755)),
-            ("header.expected_digest", Reason::InvalidRequest, |header| header.expected_digest = "sha256:1".into()),
-            ("header.expected_digest", Reason::UnknownDigestAlgorithm, |header| {
+            ("file", Reason::InvalidRequest, |header| header.file.clear()),
+            ("file", Reason::InvalidRequest, |header| header.file = "../x".into()),
+            ("file", Reason::InvalidRequest, |header| header.file = ".record".into()),
+            ("file", Reason::InvalidRequest, |header| header.file = "a.lock".into()),
+            ("mode", Reason::InvalidRequest, |header| header.mode = Some(0o1755)),
+            ("expected_digest", Reason::InvalidRequest, |header| header.expected_digest = "sha256:1".into()),
+            ("expected_digest", Reason::UnknownDigestAlgorithm, |header| {
                 header.expected_digest = "md5:1".into();
             }),
-            ("header.revision", Reason::InvalidRequest, |header| header.revision = "a\nb".into()),
-            ("header.revision", Reason::InvalidRequest, |header| header.revision = "a".repeat(1025)),
-            ("header.digest_algorithms", Reason::UnknownDigestAlgorithm, |header| {
+            ("revision", Reason::InvalidRequest, |header| header.revision = "a\nb".into()),
+            ("revision", Reason::InvalidRequest, |header| header.revision = "a".repeat(1025)),
+            ("digest_algorithms", Reason::UnknownDigestAlgorithm, |header| {
                 header.digest_algorithms = vec!["sha256".into(), "md5".into()];
             }),
-            ("header.digest_algorithms", Reason::InvalidRequest, |header| {
+            ("digest_algorithms", Reason::InvalidRequest, |header| {
                 header.digest_algorithms = vec!["sha256".into(); 17];
             }),
         ];
@@ -406,11 +415,11 @@ mod tests {
             archive_order(v1::ArchiveHeader { ignore: Some(rules), ..good() }, caller(), &defaults())
         };
         let rows = [
-            ("header.file", archive_order(v1::ArchiveHeader { file: "a/b".into(), ..good() }, caller(), &defaults())),
-            ("header.ignore.builtin", with(|rules| rules.builtin = 9)),
-            ("header.ignore.patterns", with(|rules| rules.patterns = vec!["a".into(); 1001])),
-            ("header.ignore.patterns", with(|rules| rules.patterns = vec!["a".repeat(4097)])),
-            ("header.ignore.sourceignore", with(|rules| rules.sourceignore = "a\n".repeat(1001))),
+            ("file", archive_order(v1::ArchiveHeader { file: "a/b".into(), ..good() }, caller(), &defaults())),
+            ("ignore.builtin", with(|rules| rules.builtin = 9)),
+            ("ignore.patterns", with(|rules| rules.patterns = vec!["a".into(); 1001])),
+            ("ignore.patterns", with(|rules| rules.patterns = vec!["a".repeat(4097)])),
+            ("ignore.sourceignore", with(|rules| rules.sourceignore = "a\n".repeat(1001))),
         ];
         for (field, outcome) in rows {
             let failure = outcome.err().unwrap();

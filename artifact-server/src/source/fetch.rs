@@ -267,6 +267,11 @@ fn in_words(status: StatusCode) -> String {
     format!("{} {}", status.as_u16(), status.canonical_reason().unwrap_or_default()).trim_end().to_owned()
 }
 
+/// Whether a text can stand in place of the host of a URL.
+pub fn is_host(text: &str) -> bool {
+    resolve("http://source.invalid/", Some(text)).is_ok()
+}
+
 /// Reads the URL of a source and replaces its host if asked to.
 pub(super) fn resolve(url: &str, host: Option<&str>) -> Result<Url, SourceError> {
     let invalid = |cause: &str| SourceError::InvalidUrl { url: url.to_owned(), cause: cause.to_owned() };

@@ -38,6 +38,7 @@ mod unpack;
 pub use cache::{CacheSettings, CacheStats, SourceCache};
 pub use equality::{Difference, compare};
 pub use error::SourceError;
+pub use fetch::is_host;
 pub use hosts::HostPattern;
 pub use limits::{Limits, MAX_ARCHIVE, MAX_DEPTH};
 pub use pace::Pace;

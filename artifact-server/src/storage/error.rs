@@ -40,12 +40,14 @@ pub enum StorageError {
     #[error("there is no file {0}")]
     NotFound(ArtifactPath),
     /// The files belong to somebody else.
-    #[error("{place} belongs to {owner}: ask to take it over, or choose another name")]
+    #[error("{place} belongs to {owner}: {advice}")]
     OwnedByAnother {
         /// The artifact's folder, or the file.
         place: String,
         /// Who owns it: `<controller>/<object UID>`.
         owner: String,
+        /// What can be asked for instead.
+        advice: &'static str,
     },
     /// The name is not one that this change may take.
     #[error("{path} is {by}: remove it first, or choose another name")]
@@ -60,7 +62,7 @@ pub enum StorageError {
     DigestMismatch {
         /// The file.
         place: String,
-        /// The field of the request that announced it.
+        /// The field that announced it, of the message that says what is stored.
         field: &'static str,
         /// What was announced.
         expected: Box<Digest>,

@@ -106,7 +106,7 @@ async fn names_of_files_and_digests_are_no_aliases() {
         (link(&one.path, ".record"), Reason::InvalidRequest, Some("name")),
         (link("../../etc/passwd", "x"), Reason::InvalidRequest, Some("path")),
         (SymlinkRequest { caller: None, ..link(&one.path, "x") }, Reason::InvalidRequest, Some("caller")),
-        (SymlinkRequest { caller: other(), ..link(&one.path, "x") }, Reason::OwnedByAnother, None),
+        (SymlinkRequest { caller: other(), ..link(&one.path, "x") }, Reason::OwnedByAnother, Some("take_over")),
     ];
     for (request, reason, field) in rows {
         let refused = refusal(server.storage().symlink(request.clone()).await);

@@ -130,7 +130,7 @@ async fn streams_that_lie_store_nothing() {
             "header.expected_digest",
         ),
         ("setuid", with(&|header| header.mode = Some(0o4755)), bytes, Reason::InvalidRequest, "header.mode"),
-        ("nobody", with(&|header| header.caller = None), bytes, Reason::InvalidRequest, "caller"),
+        ("nobody", with(&|header| header.caller = None), bytes, Reason::InvalidRequest, "header.caller"),
     ];
     for (row, header, bytes, reason, field) in rows {
         let refused = refusal(write(&server, header, bytes).await);

@@ -1,4 +1,4 @@
-//! Every reason of the contract is reached over the wire, except those that need a full disk or a bug.
+//! Every reason of the contract is reached over the wire, except those that need a full disk (see `full.rs`) or a bug.
 
 use std::collections::HashSet;
 
@@ -105,18 +105,18 @@ async fn requests_that_make_no_sense_name_their_field() {
     ];
     let headers = [
         (
-            "caller.owner",
+            "header.caller.owner",
             with(|header| header.caller = Some(Caller { owner: "x".into(), epoch: 0, ..Caller::default() })),
         ),
         (
-            "caller.lease",
+            "header.caller.lease",
             with(|header| {
                 header.caller = Some(Caller { owner: "c/1".into(), epoch: 0, lease: "A".into(), ..Caller::default() })
             }),
         ),
         ("header.kind", with(|header| header.kind = "a/b".into())),
         ("header.namespace", with(|header| header.namespace = "..".into())),
-        ("header.sources.alias", with(|header| header.sources.extend(header.sources.clone()))),
+        ("header.sources[1].alias", with(|header| header.sources.extend(header.sources.clone()))),
     ];
     for (field, status) in statuses {
         let failure = failure(&status);

@@ -119,7 +119,7 @@ async fn a_lock_goes_with_its_stream_to_the_next_in_line() {
     let second_token = tokio::time::timeout(DEADLINE, second.message()).await.unwrap().unwrap().unwrap().token;
     let old = Some(Caller { lock: first.token.clone(), ..caller().unwrap() });
     let refused = refusal(write(&server, WriteHeader { caller: old.clone(), ..header("a") }, b"1").await);
-    assert_eq!((refused.reason, refused.field.as_deref()), (Reason::LockLost, Some("caller.lock")));
+    assert_eq!((refused.reason, refused.field.as_deref()), (Reason::LockLost, Some("header.caller.lock")));
     let remove_all = RemoveAllRequest { caller: old, artifact: reference("db"), take_over: false };
     assert_eq!(refusal(server.storage().remove_all(remove_all).await).reason, Reason::LockLost, "wherever it is used");
 

@@ -38,7 +38,7 @@ pub(super) fn sources() -> Result<BTreeMap<&'static str, Vec<u8>>> {
     let inner = gzip(&tar(&[file("inner/inside.txt", b"inside\n")])?)?;
     repository.push(("packed/inner.tgz", EntryType::Regular, "", &inner));
     repository.push(("link", EntryType::Symlink, "README.md", b""));
-    let (half, large) = (noise(60 << 10), vec![0; 9 * MIB]);
+    let (half, large, fifth) = (noise(60 << 10), vec![0; 9 * MIB], vec![0; 7 * MIB]);
     let deep = vec!["d"; 300].join("/");
     let whole = gzip(&tar(&repository)?)?;
     let mut sources = BTreeMap::from([
@@ -47,6 +47,7 @@ pub(super) fn sources() -> Result<BTreeMap<&'static str, Vec<u8>>> {
         ("half-one.tgz", gzip(&tar(&[file("one", &half)])?)?),
         ("half-two.tgz", gzip(&tar(&[file("two", &half)])?)?),
         ("large.tgz", gzip(&tar(&[file("large", &large)])?)?),
+        ("fifth.tgz", gzip(&tar(&[file("fifth", &fifth)])?)?),
         ("text.tgz", b"this is not a tarball".to_vec()),
         ("plain.tgz", tar(&[file("a", b"not compressed")])?),
     ]);
@@ -73,7 +74,7 @@ fn hostile() -> [(&'static str, Entry<'static>); 5] {
     ]
 }
 
-/// What cases can put in: tars and chunks in base64, and the digests of the sources.
+/// What cases can put in: tars and chunks in base64, the digests of the sources, and more messages than a list may have.
 pub(super) fn variables() -> Result<Variables> {
     let plain = tar(&[
         file("b.yaml", b"b: 1\n"),
@@ -82,12 +83,17 @@ pub(super) fn variables() -> Result<Variables> {
         file("logo.png", b"not really\n"),
     ])?;
     let ignoring = tar(&[file(".sourceignore", b"*.txt\n"), file("a.txt", b"a\n"), file("b.yaml", b"b: 1\n")])?;
+    let rules = "a\n".repeat(1001);
+    let ruled = tar(&[file(".sourceignore", rules.as_bytes())])?;
+    let many = tar(&vec![file("a", b""); 1001])?;
     let linked = tar(&[file("b.yaml", b"b: 1\n"), ("link", EntryType::Symlink, "/etc/passwd", b"")])?;
     let mut bytes = BTreeMap::from([
         ("tar.gzip".to_owned(), gzip(&plain)?),
         ("tar.cut".to_owned(), plain[..700].to_vec()),
         ("tar.plain".to_owned(), plain),
         ("tar.ignoring".to_owned(), ignoring),
+        ("tar.ruled".to_owned(), ruled),
+        ("tar.many".to_owned(), many),
         ("tar.linked".to_owned(), linked),
         ("tar.empty".to_owned(), tar(&[])?),
         ("tar.bomb".to_owned(), gzip(&tar(&[file("bomb", &vec![0; 40 * MIB])])?)?),
@@ -99,6 +105,7 @@ pub(super) fn variables() -> Result<Variables> {
     }
     let mut variables: Variables =
         bytes.iter().map(|(name, bytes)| (name.clone(), STANDARD.encode(bytes).into())).collect();
+    variables.insert("many".to_owned(), vec![serde_json::json!({}); 1001].into());
     for (name, bytes) in sources()? {
         let (name, digits) = (name.trim_end_matches(".tgz"), hex::encode(Sha256::digest(bytes)));
         variables.insert(format!("digest.{name}"), format!("sha256:{digits}").into());

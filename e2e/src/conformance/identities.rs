@@ -19,6 +19,9 @@ const POLICY: &str = "rules:
     namespaces: ['elsewhere-*']
 ";
 
+/// A policy that names none of the clients. Over a Unix socket all are one user, so whoever is in no rule calls a server of its own.
+pub(super) const CLOSED: &str = "closed.yaml";
+
 /// Those who are not let in whatever the policy says, each for what is wrong with its certificate.
 pub(super) const UNFIT: [&str; 3] = ["forged", "expired", "server-only"];
 
@@ -30,6 +33,7 @@ pub(super) fn write(folder: &Path, transport: Transport) -> Result<()> {
         Transport::Mtls => "{dns: tenant.test}".to_owned(),
     };
     std::fs::write(folder.join("policy.yaml"), POLICY.replace("TENANT", &tenant))?;
+    std::fs::write(folder.join(CLOSED), POLICY.replace("TENANT", "{dns: nowhere.test}"))?;
     let (ours, theirs) = (Authority::in_folder("conformance", folder)?, Authority::new("another")?);
     for name in ["server", "tenant", "stranger", "nobody"].into_iter().chain(UNFIT) {
         let host = match name {

@@ -9,7 +9,7 @@ use anyhow::Result;
 use tokio::sync::Mutex;
 
 use super::case::{Transport, folder};
-use super::control::{self, Ending};
+use super::control::{self, Servers};
 use super::setup::{Peer, Setup};
 use super::{fixtures, identities, strays};
 use crate::certificates::{of_server, words};
@@ -24,8 +24,12 @@ pub struct Stand {
     main: ArtifactServer,
     /// Has room for little, and its artifact port is taken.
     narrow: ArtifactServer,
+    /// Over a Unix socket: its policy names nobody.
+    closed: Option<ArtifactServer>,
+    /// One for each runner, with room for little: what holds it up disturbs no other runner.
+    own: Servers,
     /// One for each runner, to be ended.
-    ending: Ending,
+    ending: Servers,
     endpoints: BTreeMap<String, String>,
     control: SocketAddr,
     _taken: TcpListener,
@@ -49,21 +53,24 @@ impl Stand {
         let limits =
             ["--artifact-max-size=32Mi", "--source-max-size=8Mi", "--source-max-entries=1000"].map(str::to_owned);
         let main = start("tenant".to_owned(), &limits).await?;
-        let narrow = [
-            format!("--storage-addr={}", taken.local_addr()?),
-            "--source-max-size=64Ki".to_owned(),
-            "--source-cache-size=100Ki".to_owned(),
-        ];
-        let narrow = start("narrow".to_owned(), &narrow).await?;
-        let mut ending = BTreeMap::new();
+        let small = ["--source-max-size=64Ki", "--source-cache-size=100Ki"].map(str::to_owned);
+        let narrow = [format!("--storage-addr={}", taken.local_addr()?), "--grpc-upload-silence=1s".to_owned()];
+        let narrow = start("narrow".to_owned(), &[&narrow[..], &small[..]].concat()).await?;
+        let closed = [format!("--grpc-policy={}", folder.join(identities::CLOSED).display())];
+        let closed = match transport {
+            Transport::Unix => Some(start("nobody".to_owned(), &closed).await?),
+            Transport::Mtls => None,
+        };
+        let (mut own, mut ending) = (BTreeMap::new(), BTreeMap::new());
         for runner in runners {
+            own.insert((*runner).to_owned(), start(format!("own-{runner}"), &small).await?);
             ending.insert((*runner).to_owned(), start(format!("ending-{runner}"), &[]).await?);
         }
         // Where the artifacts of this kind should have their folder, a file lies.
         std::fs::write(main.storage().join("broken"), "in the way")?;
-        let ending = Arc::new(Mutex::new(ending));
-        let control = control::serve(main.storage().to_owned(), Arc::clone(&ending)).await?;
-        Ok(Self { transport, folder, main, narrow, ending, endpoints, control, _taken: taken })
+        let (own, ending) = (Arc::new(Mutex::new(own)), Arc::new(Mutex::new(ending)));
+        let control = control::serve(main.storage().to_owned(), Arc::clone(&own), Arc::clone(&ending)).await?;
+        Ok(Self { transport, folder, main, narrow, closed, own, ending, endpoints, control, _taken: taken })
     }
 
     /// What a runner is told, and the file that says so.
@@ -107,6 +114,7 @@ impl Stand {
         let mut peers = BTreeMap::from([
             ("tenant".to_owned(), to("tenant", Some("tenant"))),
             ("narrow".to_owned(), to("narrow", Some("tenant"))),
+            ("own".to_owned(), to(&format!("own-{runner}"), Some("tenant"))),
             ("ending".to_owned(), to(&format!("ending-{runner}"), Some("tenant"))),
         ]);
         if self.transport == Transport::Mtls {
@@ -114,6 +122,8 @@ impl Stand {
                 peers.insert(name.to_owned(), to("tenant", Some(name)));
             }
             peers.insert("uncertified".to_owned(), to("tenant", None));
+        } else {
+            peers.insert("nobody".to_owned(), to("nobody", None));
         }
         peers
     }
@@ -123,8 +133,9 @@ impl Stand {
     /// # Errors
     /// When a server does not end, or a file is where no call may put one.
     pub async fn stop(mut self) -> Result<()> {
-        let mut ending = self.ending.lock().await;
-        for server in [&mut self.main, &mut self.narrow].into_iter().chain(ending.values_mut()) {
+        let (mut own, mut ending) = (self.own.lock().await, self.ending.lock().await);
+        let single = [&mut self.main, &mut self.narrow].into_iter().chain(&mut self.closed);
+        for server in single.chain(own.values_mut()).chain(ending.values_mut()) {
             if server.process().is_ok() {
                 server.stop().await?;
             }

@@ -85,7 +85,7 @@ impl Build {
 /// ```
 /// use weir_proto::{Reason, client::outcome, v1::{BuildError, BuildResult, build_result::Outcome}};
 ///
-/// let error = BuildError { reason: "BUILD_FAILED".into(), message: "source 'apps/db' does not exist".into(), code: 9 };
+/// let error = BuildError { reason: "BUILD_FAILED".into(), message: "source 'apps/db' does not exist".into(), ..BuildError::default() };
 /// let result = BuildResult { outcome: Some(Outcome::Error(error)), ..BuildResult::default() };
 /// assert_eq!(outcome(result).unwrap_err().reason, Reason::BuildFailed);
 /// ```

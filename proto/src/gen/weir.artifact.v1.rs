@@ -82,7 +82,7 @@ pub struct Settings {
     /// How often a failed download is tried again, after the first try. Unset: the server's --http-retry.
     #[prost(uint32, optional, tag = "3")]
     pub http_retry: ::core::option::Option<u32>,
-    /// host\[:port\] put in place of the host of every source URL. For development outside the cluster. Not a host: INVALID_REQUEST.
+    /// host\[:port\] put in place of the host of every source URL. For development outside the cluster. Not one: INVALID_REQUEST.
     #[prost(string, tag = "4")]
     pub source_host: ::prost::alloc::string::String,
 }
@@ -312,7 +312,7 @@ pub struct IgnoreRules {
     /// INVALID_REQUEST.
     #[prost(string, repeated, tag = "2")]
     pub patterns: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Content of a .sourceignore file, whose patterns come behind these. As `patterns`.
+    /// Content of a .sourceignore file, whose patterns come behind these. Bounded as in IgnoreRules.patterns.
     #[prost(string, tag = "3")]
     pub sourceignore: ::prost::alloc::string::String,
     /// Also use the .sourceignore files in the tar, each for its directory and below. They come behind the lists and before the patterns here, which
@@ -1033,7 +1033,8 @@ pub mod artifact_storage_client {
         }
         /// Makes an artifact of a tar that the caller sends, plain or gzip-compressed: the header first, then chunks. What is stored is the
         /// deterministic archive that Build would make of the same files: sorted, without owners, times and modes but the execute bit, after the
-        /// ignore rules. Symbolic links are left out. Otherwise as Write.
+        /// ignore rules. Symbolic links are left out. Otherwise as Write: DIGEST_MISMATCH, NAME_TAKEN, OWNED_BY_ANOTHER, STALE_EPOCH,
+        /// INVALID_REQUEST, DEADLINE_EXCEEDED and STORAGE_FULL.
         /// Not a tar, cut off, or with an entry that may not be in one: ARCHIVE_REFUSED. Over --artifact-max-size or the number of files:
         /// TOO_LARGE. No room to unpack it: CACHE_BUSY.
         pub async fn archive(
@@ -1219,7 +1220,8 @@ pub mod artifact_storage_client {
                 .insert(GrpcMethod::new("weir.artifact.v1.ArtifactStorage", "Verify"));
             self.inner.unary(req, path, codec).await
         }
-        /// Verify for many files: one answer for each request, in order. The first request that Verify would refuse ends the stream.
+        /// Verify for many files: one answer for each request, in order. The first request that Verify would refuse ends the stream:
+        /// INVALID_REQUEST, UNKNOWN_DIGEST_ALGORITHM.
         pub async fn verify_many(
             &mut self,
             request: impl tonic::IntoStreamingRequest<Message = super::VerifyRequest>,
@@ -1484,7 +1486,8 @@ pub mod artifact_storage_server {
         ) -> std::result::Result<tonic::Response<super::WriteResponse>, tonic::Status>;
         /// Makes an artifact of a tar that the caller sends, plain or gzip-compressed: the header first, then chunks. What is stored is the
         /// deterministic archive that Build would make of the same files: sorted, without owners, times and modes but the execute bit, after the
-        /// ignore rules. Symbolic links are left out. Otherwise as Write.
+        /// ignore rules. Symbolic links are left out. Otherwise as Write: DIGEST_MISMATCH, NAME_TAKEN, OWNED_BY_ANOTHER, STALE_EPOCH,
+        /// INVALID_REQUEST, DEADLINE_EXCEEDED and STORAGE_FULL.
         /// Not a tar, cut off, or with an entry that may not be in one: ARCHIVE_REFUSED. Over --artifact-max-size or the number of files:
         /// TOO_LARGE. No room to unpack it: CACHE_BUSY.
         async fn archive(
@@ -1552,7 +1555,8 @@ pub mod artifact_storage_server {
             >
             + std::marker::Send
             + 'static;
-        /// Verify for many files: one answer for each request, in order. The first request that Verify would refuse ends the stream.
+        /// Verify for many files: one answer for each request, in order. The first request that Verify would refuse ends the stream:
+        /// INVALID_REQUEST, UNKNOWN_DIGEST_ALGORITHM.
         async fn verify_many(
             &self,
             request: tonic::Request<tonic::Streaming<super::VerifyRequest>>,
@@ -2691,10 +2695,11 @@ pub struct BuildArtifact {
 /// One step of a composition.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CopyOperation {
-    /// "@<alias>/<path or glob>".
+    /// "@<alias>/<path or glob>". Another text, an alias that the header does not have, or, unless the operation is `optional`, what matches
+    /// nothing: BUILD_FAILED.
     #[prost(string, tag = "1")]
     pub from: ::prost::alloc::string::String,
-    /// "@artifact/<path>".
+    /// "@artifact/<path>". Another text, or a path that leads out of the artifact: BUILD_FAILED.
     #[prost(string, tag = "2")]
     pub to: ::prost::alloc::string::String,
     /// Globs (with `**`) of paths to leave out. Each 4096 bytes and 1024 combinations of `{a,b}` at most. Else: BUILD_FAILED.
@@ -2703,8 +2708,8 @@ pub struct CopyOperation {
     /// "Overwrite" (also when empty), "Merge" or "Extract". Others, and what this server does not have: BUILD_FAILED.
     #[prost(string, tag = "4")]
     pub strategy: ::prost::alloc::string::String,
-    /// Do nothing when `from` matches nothing, or all that it matches is excluded. Without it: BUILD_FAILED. Everything else that is wrong
-    /// with the operation fails all the same.
+    /// Do nothing when `from` matches nothing, or all that it matches is excluded. Everything else that is wrong with the operation fails all
+    /// the same.
     #[prost(bool, tag = "5")]
     pub optional: bool,
 }
@@ -2810,6 +2815,9 @@ pub struct BuildError {
     /// One line for people.
     #[prost(string, tag = "3")]
     pub message: ::prost::alloc::string::String,
+    /// The field at fault, as a path from BuildRequest, e.g. "artifact.copy\[2\].from". Empty when it is not one alone.
+    #[prost(string, tag = "4")]
+    pub field: ::prost::alloc::string::String,
 }
 /// Where to look for directories, and for which.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2935,7 +2943,7 @@ pub mod artifact_builder_client {
         }
         /// Composes and stores many artifacts from the same sources. The first message is the header, each following one an artifact.
         /// Answers: first one `sources`, then one `result` for each artifact, in the order in which they finish. All are attempted; the error
-        /// of one does not stop the others. A source that cannot be had fails the whole call, with one of the SOURCE\_ reasons, CACHE_BUSY or
+        /// of one does not stop the others. A former leader's call: STALE_EPOCH. A source that cannot be had fails the whole call, with one of the SOURCE\_ reasons, CACHE_BUSY or
         /// STORAGE_FULL; so does a message that is out of place, with INVALID_REQUEST. The caller's deadline is heeded (DEADLINE_EXCEEDED);
         /// a call that is cancelled leaves nothing that was not answered. So is one that holds its sources for nothing: nothing comes and nothing
         /// is worked on, or no answer is taken, for longer than --grpc-upload-silence (DEADLINE_EXCEEDED).
@@ -2964,7 +2972,8 @@ pub mod artifact_builder_client {
             self.inner.streaming(req, path, codec).await
         }
         /// The directories of a source that match a pattern with captures, in archive order. The source stays cached for the Build that follows.
-        /// Fails as Build does when the source cannot be had.
+        /// Fails as Build does when the source cannot be had: with one of the SOURCE\_ reasons, CACHE_BUSY or STORAGE_FULL. A former leader's call:
+        /// STALE_EPOCH.
         pub async fn find_directories(
             &mut self,
             request: impl tonic::IntoRequest<super::FindDirectoriesRequest>,
@@ -3017,7 +3026,7 @@ pub mod artifact_builder_server {
             + 'static;
         /// Composes and stores many artifacts from the same sources. The first message is the header, each following one an artifact.
         /// Answers: first one `sources`, then one `result` for each artifact, in the order in which they finish. All are attempted; the error
-        /// of one does not stop the others. A source that cannot be had fails the whole call, with one of the SOURCE\_ reasons, CACHE_BUSY or
+        /// of one does not stop the others. A former leader's call: STALE_EPOCH. A source that cannot be had fails the whole call, with one of the SOURCE\_ reasons, CACHE_BUSY or
         /// STORAGE_FULL; so does a message that is out of place, with INVALID_REQUEST. The caller's deadline is heeded (DEADLINE_EXCEEDED);
         /// a call that is cancelled leaves nothing that was not answered. So is one that holds its sources for nothing: nothing comes and nothing
         /// is worked on, or no answer is taken, for longer than --grpc-upload-silence (DEADLINE_EXCEEDED).
@@ -3032,7 +3041,8 @@ pub mod artifact_builder_server {
             + std::marker::Send
             + 'static;
         /// The directories of a source that match a pattern with captures, in archive order. The source stays cached for the Build that follows.
-        /// Fails as Build does when the source cannot be had.
+        /// Fails as Build does when the source cannot be had: with one of the SOURCE\_ reasons, CACHE_BUSY or STORAGE_FULL. A former leader's call:
+        /// STALE_EPOCH.
         async fn find_directories(
             &self,
             request: tonic::Request<super::FindDirectoriesRequest>,

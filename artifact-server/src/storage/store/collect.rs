@@ -86,7 +86,12 @@ impl Store {
         let _held = self.epochs.hold(caller)?;
         let known = self.index.get(path);
         if let Some(entry) = known.as_ref().filter(|entry| !may_remove(entry, &caller.owner)) {
-            return Err(StorageError::OwnedByAnother { place: path.to_string(), owner: entry.owner().to_owned() });
+            let advice = "only its owner removes it alone; RemoveAll with take_over removes all files of the artifact";
+            return Err(StorageError::OwnedByAnother {
+                place: path.to_string(),
+                owner: entry.owner().to_owned(),
+                advice,
+            });
         }
         if self.storage.head(path)?.is_none() {
             self.lose(path, known);

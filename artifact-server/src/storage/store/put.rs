@@ -160,7 +160,8 @@ impl Store {
         let files = self.index.artifact(dir);
         match files.iter().map(|(_, entry)| entry.owner()).find(|&found| !found.is_empty() && found != owner) {
             Some(other) if !take_over => {
-                Err(StorageError::OwnedByAnother { place: dir.to_string(), owner: other.to_owned() })
+                let advice = "ask to take it over, or choose another name";
+                Err(StorageError::OwnedByAnother { place: dir.to_string(), owner: other.to_owned(), advice })
             }
             _ => Ok(()),
         }
@@ -306,10 +307,10 @@ fn checked_path(upload: &Upload, hashed: &Hashed) -> Result<ArtifactPath, Storag
         && let Some(found) = hashed.digest(expected.algorithm())
         && found != expected
     {
-        return Err(wrong("header.expected_digest", expected, found));
+        return Err(wrong("expected_digest", expected, found));
     }
     match path.named_digest() {
-        Some(named) if named != sha256 => Err(wrong("header.file", &named, &sha256)),
+        Some(named) if named != sha256 => Err(wrong("file", &named, &sha256)),
         _ => Ok(path),
     }
 }

@@ -12,6 +12,8 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("failed to apply copy operations: failed to apply copy operation from '{from}' to '{to}': {cause}")]
 pub struct ComposeError {
+    /// Which operation it is, from 0.
+    pub at: usize,
     /// The operation's source text.
     pub from: String,
     /// The operation's destination text.
@@ -172,10 +174,33 @@ impl CopyError {
             _ => Reason::BuildFailed,
         }
     }
+
+    /// The field of an operation that is to blame alone.
+    fn field(&self) -> Option<&'static str> {
+        match self {
+            Self::SourceWithoutAt(_)
+            | Self::SourceWithoutPath(_)
+            | Self::UnknownAlias(_)
+            | Self::Missing(_)
+            | Self::Stat(..)
+            | Self::BadGlob(..)
+            | Self::NoMatch { .. } => Some("from"),
+            Self::BadDestination(_) | Self::Destination(..) => Some("to"),
+            Self::BadExclude(..) => Some("exclude"),
+            _ => None,
+        }
+    }
 }
 
 impl From<ComposeError> for Failure {
     fn from(error: ComposeError) -> Self {
-        Self::new(error.cause.reason(), error.to_string())
+        let failure = Self::new(error.cause.reason(), error.to_string());
+        if failure.reason != Reason::BuildFailed {
+            // The trouble of the server, not of what it was asked for.
+            return failure;
+        }
+        let operation = format!("copy[{}]", error.at);
+        let field = error.cause.field().map_or_else(|| operation.clone(), |field| format!("{operation}.{field}"));
+        Self { field: Some(field), ..failure }
     }
 }

@@ -116,9 +116,9 @@ pub fn compose_within(
     copy: &[CopyOperation],
 ) -> Result<Tree, ComposeError> {
     let mut stage = Stage::new(bounds);
-    for operation in copy {
+    for (at, operation) in copy.iter().enumerate() {
         let applied = stage.wanted().and_then(|()| apply(operation, contents, sources, &mut stage));
-        applied.map_err(|cause| ComposeError { from: operation.from.clone(), to: operation.to.clone(), cause })?;
+        applied.map_err(|cause| ComposeError { at, from: operation.from.clone(), to: operation.to.clone(), cause })?;
     }
     Ok(stage.into_tree())
 }

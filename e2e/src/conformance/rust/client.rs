@@ -7,6 +7,7 @@ use tonic::Status;
 use weir_proto::client::{Client, Error, Retries};
 use weir_proto::tls::Certificates;
 use weir_proto::v1::{self, build_request, build_response, read_response, write_request};
+use weir_proto::{Failure, Reason};
 
 use super::stubs::Answers;
 use crate::conformance::case::Step;
@@ -81,6 +82,10 @@ fn status(error: Error) -> Status {
         Error::Failure(failure) => failure.into(),
         Error::Unexpected { code, message, .. } => Status::new(code, message),
         Error::Late { cause, .. } => Status::deadline_exceeded(cause),
+        // To users of the client a server that ends is one that can not be reached; what it said is still there.
+        Error::Unreachable { cause, .. } if cause.starts_with("the server is ending") => {
+            Failure::new(Reason::ShuttingDown, cause).into()
+        }
         other => Status::unavailable(other.to_string()),
     }
 }
@@ -155,12 +160,13 @@ fn lock_request(request: &[u8]) -> Option<(v1::Caller, v1::ArtifactRef)> {
 
 /// The guard lives until the step that closes the stream.
 async fn lock(client: Client, artifact: v1::ArtifactRef, end: oneshot::Receiver<()>) -> Result<Answers, Status> {
-    let guard = client.lock(artifact).await.map_err(status)?;
+    let mut guard = client.lock(artifact).await.map_err(status)?;
     let token = v1::LockResponse { token: guard.token().to_owned() }.encode_to_vec();
     let held = stream::once(async move {
-        let _ = end.await;
-        drop(guard);
-        None
+        tokio::select! {
+            _ = end => None,
+            lost = guard.lost() => Some(Err(status(lost))),
+        }
     });
     Ok(stream::iter([Ok(token)]).chain(held.filter_map(std::future::ready)).boxed())
 }

@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 
 use super::case::{Transport, folder};
 use super::control::{self, Servers};
+use super::matching::Variables;
 use super::setup::{Peer, Setup};
 use super::{fixtures, identities, strays};
 use crate::certificates::{of_server, words};
@@ -31,6 +32,8 @@ pub struct Stand {
     /// One for each runner, to be ended.
     ending: Servers,
     endpoints: BTreeMap<String, String>,
+    /// What all runners can put in. Making it takes long.
+    fixtures: Variables,
     control: SocketAddr,
     _taken: TcpListener,
 }
@@ -70,7 +73,8 @@ impl Stand {
         std::fs::write(main.storage().join("broken"), "in the way")?;
         let (own, ending) = (Arc::new(Mutex::new(own)), Arc::new(Mutex::new(ending)));
         let control = control::serve(main.storage().to_owned(), Arc::clone(&own), Arc::clone(&ending)).await?;
-        Ok(Self { transport, folder, main, narrow, closed, own, ending, endpoints, control, _taken: taken })
+        let fixtures = fixtures::variables()?;
+        Ok(Self { transport, folder, main, narrow, closed, own, ending, endpoints, fixtures, control, _taken: taken })
     }
 
     /// What a runner is told, and the file that says so.
@@ -78,7 +82,7 @@ impl Stand {
     /// # Errors
     /// When the file can not be written.
     pub fn setup(&self, runner: &str) -> Result<(Setup, PathBuf)> {
-        let mut variables = fixtures::variables()?;
+        let mut variables = self.fixtures.clone();
         let own = [
             ("namespace", format!("conformance-{runner}")),
             ("elsewhere", format!("elsewhere-{runner}")),

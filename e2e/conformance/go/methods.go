@@ -84,10 +84,20 @@ func upload[C, Q, A any](
 		if err != nil {
 			return nil, err
 		}
-		if err := sending(ctx, send, end, stream.Send); err != nil {
-			return nil, err
+		sent := make(chan error, 1)
+		go func() {
+			sent <- errors.Join(sending(ctx, send, end, stream.Send), stream.CloseSend())
+		}()
+		// The server may have enough before the client's side ends.
+		answer := new(A)
+		err = stream.RecvMsg(answer)
+		select {
+		case wrong := <-sent:
+			if wrong != nil {
+				return nil, wrong
+			}
+		default:
 		}
-		answer, err := stream.CloseAndRecv()
 		return once(message(answer)), err
 	}
 }

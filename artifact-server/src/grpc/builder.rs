@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use weir_proto::{
     Failure, Reason,
-    v1::{self, artifact_builder_server::ArtifactBuilder, build_request, build_response, build_result},
+    v1::{self, artifact_builder_server::ArtifactBuilder, build_request, build_response},
 };
 
 use super::{
@@ -22,10 +22,10 @@ use super::{
     call::{self, Answers, Server, blocking},
     convert, deadline,
     order::{self, Header},
+    worker::{Worker, job},
 };
 use crate::{
-    build::{BATCH, Builder, Job, Made, Order},
-    metrics::Outcome,
+    build::{BATCH, Builder, Job, Order},
     source::Fetched,
     storage::Caller,
     tree::captures::Pattern,
@@ -98,13 +98,13 @@ impl ArtifactBuilder for BuilderService {
 }
 
 /// One `Build` call.
-struct Call {
-    server: Arc<Server>,
-    builder: Arc<Builder>,
+pub(super) struct Call {
+    pub(super) server: Arc<Server>,
+    pub(super) builder: Arc<Builder>,
     access: Access,
-    answers: Sender,
+    pub(super) answers: Sender,
     /// Cancelled when the call has ended, whether or not workers still work for it.
-    over: CancellationToken,
+    pub(super) over: CancellationToken,
 }
 
 impl Call {
@@ -227,17 +227,17 @@ fn silent(silence: Duration) -> Status {
 }
 
 /// The error of a field of the header.
-fn of_header(failure: Failure) -> Failure {
+pub(super) fn of_header(failure: Failure) -> Failure {
     failure.within("header")
 }
 
 /// The error of a field of an artifact.
-fn of_artifact(failure: Failure) -> Failure {
+pub(super) fn of_artifact(failure: Failure) -> Failure {
     failure.within("artifact")
 }
 
 /// An order, or an answer that can be given without work.
-type Read = Result<Order, (u32, Failure)>;
+pub(super) type Read = Result<Order, (u32, Failure)>;
 
 fn read(request: v1::BuildRequest, header: &Header, seen: &mut HashSet<Seen>) -> Result<Read, Failure> {
     let Some(build_request::Message::Artifact(artifact)) = request.message else {
@@ -267,73 +267,6 @@ fn read(request: v1::BuildRequest, header: &Header, seen: &mut HashSet<Seen>) ->
 enum Seen {
     Index(u32),
     Name(String),
-}
-
-/// Works on a batch, on a thread that may block.
-struct Worker {
-    call: Call,
-    header: Arc<Header>,
-    job: Arc<Job>,
-}
-
-impl Worker {
-    fn work(&self, order: Read) {
-        let cancelled = || self.call.over.is_cancelled() || self.call.answers.is_closed();
-        if cancelled() {
-            return;
-        }
-        let (index, result) = match order {
-            Ok(order) => (order.index, self.make(&order, &cancelled)),
-            Err((index, failure)) => (index, Err(failure)),
-        };
-        self.call.server.metrics.artifact(match &result {
-            Ok(made) if made.unchanged => Outcome::unchanged,
-            Ok(_) => Outcome::built,
-            Err(_) => Outcome::failed,
-        });
-        let message = Some(build_response::Message::Result(self.result(index, result)));
-        let _ = self.call.answers.blocking_send(Ok(v1::BuildResponse { message }));
-    }
-
-    fn make(&self, order: &Order, cancelled: &dyn Fn() -> bool) -> Result<Made, Failure> {
-        let made = self.call.builder.make(&self.job, order, cancelled);
-        made.map_err(|failure| match failure.field.as_deref() {
-            Some(field) if field.starts_with("caller.") => of_header(failure),
-            _ => of_artifact(convert::claimed(failure)),
-        })
-    }
-
-    fn result(&self, index: u32, result: Result<Made, Failure>) -> v1::BuildResult {
-        let Made { path, record, unchanged, content_digest, files, ignored, ignored_examples } = match result {
-            Ok(made) => made,
-            Err(Failure { reason, message, field }) => {
-                let (code, reason, field) = (reason.code().into(), reason.name().to_owned(), field.unwrap_or_default());
-                let outcome = Some(build_result::Outcome::Error(v1::BuildError { code, reason, message, field }));
-                return v1::BuildResult { index, outcome, ..v1::BuildResult::default() };
-            }
-        };
-        let artifact = convert::artifact(&path, &record, &self.header.settings.advertised_address);
-        let outcome =
-            if unchanged { build_result::Outcome::Unchanged(artifact) } else { build_result::Outcome::Built(artifact) };
-        v1::BuildResult {
-            index,
-            outcome: Some(outcome),
-            content_digest,
-            files,
-            ignored_files: ignored,
-            ignored_examples,
-        }
-    }
-}
-
-fn job(caller: &Caller, header: &Header, fetched: &[Fetched]) -> Job {
-    let aliases = header.sources.iter().map(|(alias, _)| alias.clone());
-    Job {
-        caller: caller.clone(),
-        algorithm: header.settings.algorithm,
-        sources: aliases.zip(fetched).map(|(alias, fetched)| (alias, Arc::clone(&fetched.source.tree))).collect(),
-        pins: fetched.iter().map(|fetched| Arc::clone(&fetched.source)).collect(),
-    }
 }
 
 fn summaries(header: &Header, fetched: &[Fetched]) -> v1::SourcesReady {

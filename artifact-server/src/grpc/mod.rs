@@ -12,8 +12,10 @@ use weir_proto::{
 };
 
 mod access;
+mod alias;
 mod builder;
 mod call;
+mod collect;
 mod connection;
 pub mod convert;
 mod deadline;
@@ -30,6 +32,7 @@ mod turn_tests;
 mod upload;
 mod watch;
 mod whole;
+mod worker;
 
 pub use access::{Guard, Peer};
 pub use builder::BuilderService;

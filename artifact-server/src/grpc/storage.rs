@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use futures::{StreamExt, stream};
-use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use weir_proto::{
     ArtifactDir, ArtifactPath, Failure,
@@ -12,21 +11,19 @@ use weir_proto::{
 
 use super::{
     access::Access,
-    call::{self, Answers, Server, blocking},
-    convert, deadline, files, lock, names, upload, watch,
+    alias,
+    call::{Answers, Server, blocking},
+    collect, convert, deadline, files, lock, names, upload, watch,
 };
 use crate::{
     build::Builder,
     metrics::Call,
     policy::{Deed, Place},
-    storage::{Aliased, Caller, Filter, Listed, Retention, StorageError, Store},
+    storage::{Caller, Filter, Listed, Store},
 };
 
-/// Most artifacts in one `GarbageCollect`.
-const MAX_COLLECTABLE: usize = 1000;
-
 /// How many requests of a stream, or artifacts of a list, are worked on at once.
-const CHUNK: usize = 128;
+pub(super) const CHUNK: usize = 128;
 
 /// What callers may rely on beyond the first version of the contract.
 const FEATURES: [&str; 14] = [
@@ -122,7 +119,7 @@ impl ArtifactStorage for StorageService {
     async fn symlink(&self, request: Request<v1::SymlinkRequest>) -> Result<Response<v1::SymlinkResponse>, Status> {
         let timeout = deadline::timeout(request.metadata());
         let access = self.server.access(&request);
-        let work = self.symlink_now(&access, request.into_inner());
+        let work = alias::symlink(&self.server, &access, request.into_inner());
         self.server.within(timeout, work).await.map(Response::new)
     }
 
@@ -206,7 +203,7 @@ impl ArtifactStorage for StorageService {
     ) -> Result<Response<v1::GarbageCollectResponse>, Status> {
         let timeout = deadline::timeout(request.metadata());
         let access = self.server.access(&request);
-        let work = self.collect(&access, request.into_inner());
+        let work = collect::collect(&self.server, &access, request.into_inner());
         self.server.within(timeout, work).await.map(Response::new)
     }
 
@@ -264,119 +261,10 @@ impl ArtifactStorage for StorageService {
     }
 }
 
-impl StorageService {
-    /// Collects some artifacts after the others. Once this is dropped, nothing more is removed.
-    async fn collect(
-        &self,
-        access: &Access,
-        request: v1::GarbageCollectRequest,
-    ) -> Result<v1::GarbageCollectResponse, Status> {
-        let v1::GarbageCollectRequest { caller, artifacts, ttl, records, grace, limit } = request;
-        let retention = self.retention(ttl, records, grace, limit)?;
-        let artifacts = collectables(artifacts)?;
-        let token = call::token(caller.as_ref());
-        let places: Vec<Place<'_>> = artifacts.iter().map(|(dir, _)| dir.into()).collect();
-        let caller = self.server.admit(access, caller, &places).await?;
-        let over = CancellationToken::new();
-        let _end = over.clone().drop_guard();
-        let mut removed = Vec::new();
-        for chunk in artifacts.chunks(CHUNK) {
-            let dirs = chunk.iter().map(|(dir, _)| dir.clone()).collect();
-            let guards = call::enter(&self.server.store, dirs, token.as_deref()).await?;
-            let (server, caller, chunk) = (Arc::clone(&self.server), caller.clone(), chunk.to_vec());
-            let over = over.clone();
-            let collect = move || {
-                let over = || over.is_cancelled();
-                let one = |(dir, current): &Collectable| {
-                    let removed = server.store.collect_until(&caller, dir, current.as_ref(), (&retention, &over))?;
-                    server.metrics.collected(removed.len());
-                    Ok::<_, StorageError>(removed)
-                };
-                let all = chunk.iter().take_while(|_| !over()).map(one).collect::<Result<Vec<_>, _>>();
-                drop(guards);
-                all
-            };
-            removed.extend(blocking(collect).await?.into_iter().flatten());
-        }
-        Ok(v1::GarbageCollectResponse { removed: texts(removed) })
-    }
-
-    async fn symlink_now(&self, access: &Access, request: v1::SymlinkRequest) -> Result<v1::SymlinkResponse, Status> {
-        let v1::SymlinkRequest { caller, path, name, settings, take_over } = request;
-        let path = convert::path("path", &path)?;
-        let settings = convert::settings(settings, &self.server.defaults)?;
-        let alias = alias_of(&path, &name)?;
-        let (dir, name) = (path.dir().clone(), alias.clone());
-        let point = move |store: &Store, caller: &Caller| {
-            store.alias(caller, &path, &name, take_over).map_err(|error| convert::claimed(error.into()))
-        };
-        let Aliased { record, unchanged, .. } = self.server.change(access, caller, &dir, point).await?;
-        let artifact = convert::artifact(&alias, &record, &settings.advertised_address);
-        Ok(v1::SymlinkResponse { artifact: Some(artifact), unchanged })
-    }
-
-    /// Completes the caller's retention with the server's.
-    fn retention(
-        &self,
-        ttl: Option<prost_types::Duration>,
-        records: u32,
-        grace: Option<prost_types::Duration>,
-        limit: u32,
-    ) -> Result<Retention, Failure> {
-        let limit = match usize::try_from(limit) {
-            Ok(0) => Retention::LIMIT,
-            Ok(limit) if limit <= Retention::LIMIT => limit,
-            _ => {
-                let message = format!("limit {limit} is more than {}: call again for the rest", Retention::LIMIT);
-                return Err(convert::invalid("limit", message));
-            }
-        };
-        let records = if records == 0 { self.server.defaults.retention_records } else { records };
-        Ok(Retention {
-            ttl: convert::duration("ttl", ttl)?.unwrap_or(self.server.defaults.retention_ttl),
-            records: usize::try_from(records).unwrap_or(usize::MAX),
-            grace: convert::duration("grace", grace)?.unwrap_or(Retention::GRACE),
-            limit,
-        })
-    }
-}
-
-/// An artifact, and the file of it that is published.
-type Collectable = (ArtifactDir, Option<ArtifactPath>);
-
-fn collectables(artifacts: Vec<v1::Collectable>) -> Result<Vec<Collectable>, Failure> {
-    if artifacts.len() > MAX_COLLECTABLE {
-        let message =
-            format!("{} artifacts in one call, {MAX_COLLECTABLE} are allowed: split the call", artifacts.len());
-        return Err(convert::invalid("artifacts", message));
-    }
-    let read = |(at, v1::Collectable { artifact, current_path }): (usize, v1::Collectable)| {
-        let dir = convert::dir(&format!("artifacts[{at}].artifact"), artifact)?;
-        if current_path.is_empty() {
-            return Ok((dir, None));
-        }
-        let current = file_of(&format!("artifacts[{at}].current_path"), &current_path, &dir)?;
-        Ok((dir, Some(current)))
-    };
-    artifacts.into_iter().enumerate().map(read).collect()
-}
-
 /// Reads the path of a file of an artifact.
-fn file_of(field: &str, path: &str, dir: &ArtifactDir) -> Result<ArtifactPath, Failure> {
+pub(super) fn file_of(field: &str, path: &str, dir: &ArtifactDir) -> Result<ArtifactPath, Failure> {
     let path = convert::path(field, path)?;
     if path.dir() == dir { Ok(path) } else { Err(convert::invalid(field, format!("{path} is not a file of {dir}"))) }
-}
-
-/// Reads the second name of a file. A name that carries a digest promises bytes, which an alias can not.
-fn alias_of(path: &ArtifactPath, name: &str) -> Result<ArtifactPath, Failure> {
-    let alias = convert::file("name", path.dir(), name)?;
-    if alias == *path {
-        return Err(convert::invalid("name", format!("{name} is the name of the file itself")));
-    }
-    if alias.named_digest().is_some() {
-        return Err(convert::invalid("name", format!("{name} is a name for the bytes of that digest alone")));
-    }
-    Ok(alias)
 }
 
 fn verify_item(
@@ -396,7 +284,8 @@ fn verify(store: &Store, access: &Access, request: v1::VerifyRequest) -> Result<
     Ok(v1::VerifyResponse { path: request.path, verdict: verdict.into(), message })
 }
 
-fn texts(paths: Vec<ArtifactPath>) -> Vec<String> {
+/// Paths in order, as texts.
+pub(super) fn texts(paths: Vec<ArtifactPath>) -> Vec<String> {
     let mut paths = paths;
     paths.sort();
     paths.iter().map(ToString::to_string).collect()

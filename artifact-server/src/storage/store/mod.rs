@@ -26,6 +26,7 @@ mod events;
 mod examine;
 #[cfg(test)]
 mod fencing_tests;
+mod incoming;
 mod index;
 #[cfg(test)]
 mod index_tests;
@@ -48,8 +49,8 @@ pub use adopt::Adoption;
 pub use alias::Aliased;
 pub use collect::{Filter, Listed};
 pub use events::{EventKind, StoreEvent, Subscription};
+pub use incoming::{Incoming, Put, Stored, Upload};
 pub use lock::{DirGuard, HeldLock};
-pub use put::{Incoming, Put, Stored, Upload};
 pub use verify::{Looked, Opened, Verdict};
 
 use events::Events;

@@ -14,6 +14,8 @@ pub struct Threads {
     pub openings: usize,
     /// Stored files that are hashed for consumers at once, as somebody touched them. This may take a minute.
     pub hashings: usize,
+    /// Pieces of uploads that are written, and uploads that are made durable, at once. Whoever has more of them waits.
+    pub uploads: usize,
     /// For the rest: pieces of downloads, calls about stored files, looking after the volume.
     pub reserve: usize,
 }
@@ -23,7 +25,7 @@ impl Threads {
     /// waiting for the disk.
     pub fn for_processors(processors: usize) -> Self {
         let workers = processors.saturating_mul(2).clamp(2, MOST_WORKERS);
-        Self { workers, fetches: 16, openings: 6, hashings: 2, reserve: 8 }
+        Self { workers, fetches: 16, openings: 6, hashings: 2, uploads: 8, reserve: 8 }
     }
 
     /// The shares on this machine.
@@ -33,8 +35,8 @@ impl Threads {
 
     /// What the pool must have, so that everybody can use all of a share at once.
     pub fn blocking(self) -> usize {
-        let Self { workers, fetches, openings, hashings, reserve } = self;
-        workers + fetches + openings + hashings + reserve
+        let Self { workers, fetches, openings, hashings, uploads, reserve } = self;
+        workers + fetches + openings + hashings + uploads + reserve
     }
 }
 
@@ -47,7 +49,7 @@ mod tests {
         for (processors, workers) in [(0, 2), (1, 2), (2, 4), (16, 32), (64, 32), (usize::MAX, 32)] {
             let threads = Threads::for_processors(processors);
             assert_eq!(threads.workers, workers, "{processors} processors");
-            let others = threads.fetches + threads.openings + threads.hashings;
+            let others = threads.fetches + threads.openings + threads.hashings + threads.uploads;
             assert!(
                 threads.blocking() >= workers + others + 4,
                 "{processors} processors: something is left for the rest"

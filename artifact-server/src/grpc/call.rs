@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt, stream};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use weir_proto::{ArtifactDir, Failure, Reason, v1};
@@ -34,6 +35,8 @@ pub struct Server {
     pub max_bytes: u64,
     /// How long an upload may bring nothing.
     pub silence: Duration,
+    /// The threads of uploads: with as many as the pool has, two hundred of them would keep downloads waiting.
+    pub uploads: Arc<Semaphore>,
     /// Who may do what.
     pub guard: Arc<Guard>,
     /// Figures.
@@ -100,6 +103,18 @@ impl Server {
         let guards = enter(&self.store, vec![dir.clone()], token.as_deref()).await?;
         let store = Arc::clone(&self.store);
         Ok(blocking(move || (work(&store, &caller), drop(guards)).0).await?)
+    }
+
+    /// Does the work of an upload that blocks, when one of the threads for that is free.
+    pub(super) async fn uploading<T, E, F>(&self, work: F) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        E: Into<Failure> + Send + 'static,
+        F: FnOnce() -> Result<T, E> + Send + 'static,
+    {
+        let permit = Arc::clone(&self.uploads).acquire_owned().await.map_err(|_| shutting_down())?;
+        // Until the work is done, also when nobody waits for it any more.
+        blocking(move || (work(), drop(permit)).0).await
     }
 
     /// Ends a call with `SHUTTING_DOWN` when the server ends, and with `DEADLINE_EXCEEDED` when the caller's deadline is over. What is not done by

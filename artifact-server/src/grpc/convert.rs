@@ -321,6 +321,9 @@ mod tests {
             ),
             ("settings.source_host", Reason::InvalidRequest, with(|message| message.source_host = "a\nb".into())),
             ("settings.source_host", Reason::InvalidRequest, with(|message| message.source_host = "a/b".into())),
+            ("settings.source_host", Reason::InvalidRequest, with(|message| message.source_host = "a:b".into())),
+            ("settings.source_host", Reason::InvalidRequest, with(|message| message.source_host = "a:99999".into())),
+            ("settings.source_host", Reason::InvalidRequest, with(|message| message.source_host = "a:".into())),
             (
                 "settings.digest_algorithm",
                 Reason::UnknownDigestAlgorithm,

@@ -42,7 +42,17 @@ fn server() -> Arc<Server> {
     };
     let (serving, metrics, stop) = (Arc::new(serving), Metrics::new(Vec::new), CancellationToken::new());
     let (guard, silence) = (Arc::new(Guard::default()), std::time::Duration::from_secs(60));
-    Arc::new(Server { store, serving, defaults, max_bytes: 1 << 20, silence, guard, metrics, stop })
+    Arc::new(Server {
+        store,
+        serving,
+        defaults,
+        max_bytes: 1 << 20,
+        silence,
+        uploads: Arc::new(tokio::sync::Semaphore::new(1)),
+        guard,
+        metrics,
+        stop,
+    })
 }
 
 fn service(server: &Arc<Server>, folder: &std::path::Path) -> StorageService {

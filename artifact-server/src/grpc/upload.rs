@@ -11,7 +11,7 @@ use weir_proto::{ArtifactDir, Digest, Failure, Reason, v1};
 
 use super::{
     access::Access,
-    call::{self, Server, blocking},
+    call::{self, Server},
     convert::{self, Defaults, Settings},
 };
 use crate::{
@@ -119,7 +119,7 @@ pub(super) async fn write(
             let text = format!("the file is larger than {most} bytes; raise --artifact-max-size");
             return Err(Failure::new(Reason::TooLarge, text).into());
         }
-        incoming = blocking(move || incoming.append(&chunk).map(|()| incoming)).await?;
+        incoming = server.uploading(move || incoming.append(&chunk).map(|()| incoming)).await?;
     }
     let stored = finish(server, dir, token.as_deref(), incoming).await.map_err(of_header)?;
     let Stored { path, record, unchanged, digests } = stored;
@@ -134,14 +134,14 @@ fn of_header(failure: Failure) -> Failure {
 
 async fn begin(server: &Server, upload: Upload) -> Result<Incoming, Failure> {
     let store = Arc::clone(&server.store);
-    blocking(move || store.begin(upload)).await
+    server.uploading(move || store.begin(upload)).await
 }
 
 /// Makes a file visible once nobody else works on the artifact, or has locked it.
 async fn finish(server: &Server, dir: ArtifactDir, token: Option<&str>, incoming: Incoming) -> Result<Stored, Failure> {
     let guards = call::enter(&server.store, vec![dir], token).await?;
     let store = Arc::clone(&server.store);
-    blocking(move || (store.finish(incoming), drop(guards)).0).await
+    server.uploading(move || (store.finish(incoming), drop(guards)).0).await
 }
 
 /// Carries out an `Archive`. Dropping it leaves nothing, unless all bytes were there already.
@@ -163,7 +163,7 @@ pub(super) async fn archive(
     may.map_err(|error| of_header(error.into()))?;
 
     let receiver = Arc::clone(builder);
-    let mut receiving = blocking(move || receiver.receive()).await?;
+    let mut receiving = server.uploading(move || receiver.receive()).await?;
     let mut hasher = expected.as_ref().map(|expected| Hasher::new(expected.algorithm()));
     while let Some(chunk) = messages.chunk().await? {
         server.metrics.uploaded(chunk.len() as u64);
@@ -173,10 +173,10 @@ pub(super) async fn archive(
             }
             receiving.append(&chunk).map_err(SourceError::of_sent).map(|()| (receiving, hasher))
         };
-        (receiving, hasher) = blocking(append).await?;
+        (receiving, hasher) = server.uploading(append).await?;
     }
     check_sent(expected.as_ref(), hasher).map_err(of_header)?;
-    let sent = blocking(move || receiving.finish().map_err(SourceError::of_sent)).await?;
+    let sent = server.uploading(move || receiving.finish().map_err(SourceError::of_sent)).await?;
 
     let over = CancellationToken::new();
     let _end = over.clone().drop_guard();

@@ -109,7 +109,10 @@ impl Files {
                 text(StatusCode::INTERNAL_SERVER_ERROR, "the file can not be read\n")
             }
             Err(_) => {
-                let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "the file is being verified\n");
+                let mut response = text(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "the file is being verified, or the server has more to do than it can: ask again\n",
+                );
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
                 response
             }

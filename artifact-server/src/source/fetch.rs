@@ -284,7 +284,9 @@ pub(super) fn resolve(url: &str, host: Option<&str>) -> Result<Url, SourceError>
     };
     let wrong = || invalid(&format!("the source host '{host}' is not a host or host:port"));
     let authority: Authority = host.parse().map_err(|_| wrong())?;
-    if authority.as_str().contains('@') {
+    // The parser takes anything for a port, and then there is none.
+    let has_no_port = authority.as_str() == authority.host();
+    if authority.as_str().contains('@') || !(has_no_port || authority.port_u16().is_some()) {
         return Err(wrong());
     }
     resolved.set_host(Some(authority.host())).map_err(|_| wrong())?;

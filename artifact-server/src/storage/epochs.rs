@@ -80,9 +80,10 @@ impl Epochs {
         Self { storage, highest: RwLock::new(highest) }
     }
 
-    /// Whether the caller's epoch is the highest seen, so that [`Epochs::admit`] would neither fail nor write.
+    /// Whether the caller's epoch is known to be the highest seen, so that [`Epochs::admit`] would neither fail nor write. Never waits: while
+    /// another epoch rises, which takes a durable write, nothing is known.
     pub fn is_current(&self, caller: &Caller) -> bool {
-        judge(self.highest.read().as_ref(), caller) == Verdict::Current
+        self.highest.try_read().is_some_and(|highest| judge(highest.as_ref(), caller) == Verdict::Current)
     }
 
     /// Lets a caller in, or refuses one whose epoch is over. A higher epoch is on the volume before this returns, and all that callers of
@@ -166,7 +167,8 @@ fn has_room(highest: &Highest, caller: &Caller) -> Result<(), StorageError> {
     if highest.contains_key(&new) || taken <= TENANT {
         return Ok(());
     }
-    Err(StorageError::TooManyLeases { leadership: new, most: TENANT })
+    let has_lease = caller.lease.is_some();
+    Err(StorageError::TooManyLeases { leadership: new, has_lease, most: TENANT })
 }
 
 fn over(caller: &Caller, seen: u64) -> StorageError {
@@ -272,6 +274,8 @@ mod tests {
         let Failure { reason, message, field } = refusal(&epochs, &of(Some("dns a.test"), 1016, 1));
         assert_eq!((reason, field.as_deref()), (Reason::InvalidRequest, Some("caller.lease")));
         assert!(message.contains(" of dns a.test does not fit into the 262144 bytes"), "{message}");
+        let invented = Caller { tenant: Some("dns a.test".to_owned()), ..caller(&format!("{}/1", "c".repeat(253)), 1) };
+        assert_eq!(refusal(&epochs, &invented).field.as_deref(), Some("caller.owner"));
         // Those that are known go on, and so does everybody else, also one with a name that ends alike.
         epochs.admit(&of(Some("dns a.test"), 0, 2)).unwrap();
         epochs.admit(&of(Some("x of dns a.test"), 1016, 1)).unwrap();

@@ -56,6 +56,8 @@ pub enum StorageError {
         path: ArtifactPath,
         /// What has it: `an alias`, `a file`.
         by: &'static str,
+        /// The field of the request that has the name.
+        field: &'static str,
     },
     /// What came in is not what was announced.
     #[error("the bytes for {place} have the digest {found}, not {expected}: send them again, or correct the digest")]
@@ -93,6 +95,8 @@ pub enum StorageError {
     TooManyLeases {
         /// Whose epochs they are: [`Caller::leadership`](super::Caller::leadership).
         leadership: String,
+        /// Whether the caller names a Lease; else its controller is what is new.
+        has_lease: bool,
         /// How many bytes there are for them.
         most: usize,
     },
@@ -158,7 +162,10 @@ impl From<StorageError> for Failure {
     fn from(error: StorageError) -> Self {
         let field = match &error {
             StorageError::StaleEpoch { .. } => Some("caller.epoch"),
-            StorageError::TooManyLeases { .. } => Some("caller.lease"),
+            StorageError::TooManyLeases { has_lease, .. } => {
+                Some(if *has_lease { "caller.lease" } else { "caller.owner" })
+            }
+            StorageError::NameTaken { field, .. } => Some(*field),
             StorageError::LockLost => Some("caller.lock"),
             StorageError::DigestMismatch { field, .. } => Some(*field),
             _ => None,

@@ -9,7 +9,7 @@
 //!
 //! # async fn publish() -> Result<(), Box<dyn std::error::Error>> {
 //! let owner = Owner::new("docs-controller", "7d2f0c1e")?;
-//! let client = Client::connect("unix:///run/weir/artifact.sock")?.acting_as(&owner);
+//! let client = Client::connect("unix:///run/weir/s/artifact.sock")?.acting_as(&owner);
 //! let artifact = ArtifactRef { kind: "ExternalArtifact".into(), namespace: "apps".into(), name: "docs".into() };
 //! let header = ArchiveHeader { artifact: Some(artifact), ..ArchiveHeader::default() };
 //! match client.archive_dir(header, "site").await {
@@ -76,7 +76,7 @@ impl Client {
     /// use weir_proto::client::Client;
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {
-    /// assert!(Client::connect("unix:///run/weir/artifact.sock").is_ok());
+    /// assert!(Client::connect("unix:///run/weir/s/artifact.sock").is_ok());
     /// let error = Client::connect("/run/weir/artifact.sock").unwrap_err();
     /// assert!(error.to_string().contains("use unix:///path/to.sock, http://host:port or"));
     /// # }

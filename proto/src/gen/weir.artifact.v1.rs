@@ -2809,7 +2809,7 @@ pub struct BuildError {
     #[prost(int32, tag = "1")]
     pub code: i32,
     /// Stable name, as ErrorInfo.reason: INVALID_REQUEST, UNKNOWN_DIGEST_ALGORITHM, BUILD_FAILED, OWNED_BY_ANOTHER, STALE_EPOCH,
-    /// STORAGE_FULL or STORAGE_FAILED.
+    /// STORAGE_FULL, STORAGE_FAILED, or CACHE_BUSY where there is no room to unpack what "Extract" names.
     #[prost(string, tag = "2")]
     pub reason: ::prost::alloc::string::String,
     /// One line for people.

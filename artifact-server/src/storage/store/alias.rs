@@ -54,7 +54,7 @@ impl Store {
         let _held = self.epochs.hold(caller)?;
         let unchanged = match found {
             Finding::Intact(found, _) if found.alias.is_none() => {
-                return Err(StorageError::NameTaken { path: name.clone(), by: "a file" });
+                return Err(StorageError::NameTaken { path: name.clone(), by: "a file", field: "name" });
             }
             Finding::Intact(found, _) => found.alias.as_deref() == Some(target.file()),
             Finding::Missing | Finding::Corrupted => false,

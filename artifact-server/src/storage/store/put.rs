@@ -55,7 +55,7 @@ impl Store {
         let digests = upload.also.iter().filter_map(|&algorithm| hashed.digest(algorithm).cloned()).collect();
         let (record, unchanged) = match found {
             Finding::Intact(record, _) if record.alias.is_some() => {
-                return Err(StorageError::NameTaken { path, by: "an alias" });
+                return Err(StorageError::NameTaken { path, by: "an alias", field: "file" });
             }
             Finding::Intact(record, object) if is_same(&upload, &hashed, (&path, &record), &object) => {
                 (self.reuse(&upload, &path, &record, &hashed)?, true)

@@ -20,7 +20,7 @@ use tracing::{info, warn};
 /// First wait after trouble; it doubles up to [`MAX_WAIT`].
 const MIN_WAIT: Duration = Duration::from_millis(500);
 /// Longest wait: an API server that returns, or a CRD that appears, is noticed within this.
-const MAX_WAIT: Duration = Duration::from_secs(10);
+pub(crate) const MAX_WAIT: Duration = Duration::from_secs(10);
 /// After trouble, silence for this long says that the watch stands again. Any further trouble is heard earlier: the longest
 /// wait, and the 30 s that the client gives a watch to begin.
 pub(crate) const SILENCE: Duration = Duration::from_secs(45);

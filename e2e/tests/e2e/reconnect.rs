@@ -91,7 +91,7 @@ pub(crate) async fn an_api_server_that_falls_silent_is_not_waited_for(scene: Sce
     std::fs::remove_dir_all(server.storage().join("externalartifact").join(label))?;
     let log = controller.process()?.log().to_owned();
     eventually("a write is given up", ANSWER + PATIENCE, || async {
-        ensure!(std::fs::read_to_string(&log)?.contains("the API server did not answer within"), "it waits");
+        ensure!(std::fs::read_to_string(&log)?.contains("the API server did not answer within 65s"), "it waits");
         Ok(())
     })
     .await?;

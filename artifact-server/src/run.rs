@@ -1,7 +1,8 @@
 //! Puts the parts together: the only file that names a trait of ours with its implementation.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use warp::{filters::BoxedFilter, reply::Response};
 
@@ -70,6 +71,18 @@ struct Parts {
     abort: CancellationToken,
     /// Looks after the volume until it is dropped.
     _watch: Arc<watch::Watch>,
+    _folder: OwnFolder,
+}
+
+/// The folder of the source cache, which nothing is in: what is spooled has no name. It goes with the server, also with one that did not get
+/// far.
+struct OwnFolder(PathBuf);
+
+impl Drop for OwnFolder {
+    fn drop(&mut self) {
+        // Anything that is left in it after all is for the next start.
+        std::fs::remove_dir(&self.0).ok();
+    }
 }
 
 impl Parts {
@@ -86,6 +99,7 @@ impl Parts {
         let opened = tokio::task::spawn_blocking(open).await;
         let (store, watch, roots) = opened.map_err(|error| ServerError::Watch(std::io::Error::other(error)))??;
         let watch = Arc::new(watch);
+        let folder = OwnFolder(config.sources.folder.clone());
         let sources = SourceCache::new(CacheSettings { roots, ..cache_settings(&config.sources, threads) })?;
         let metrics = Metrics::new(figures(&store, &sources, &watch));
         let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
@@ -93,10 +107,12 @@ impl Parts {
         let address = config.storage_address.clone();
         let serving = Serving::new(Arc::clone(&store), config.serve, address, files, abort.clone());
         let (serving, max_bytes, silence) = (Arc::new(serving), config.artifact_max_bytes, config.upload_silence);
-        let server = Server { serving, defaults: config.into(), max_bytes, silence, guard, metrics, stop, store };
+        let uploads = Arc::new(Semaphore::new(threads.uploads));
+        let server =
+            Server { uploads, serving, defaults: config.into(), max_bytes, silence, guard, metrics, stop, store };
         let settings = build::Settings { width: threads.workers, max_bytes: config.artifact_max_bytes };
         let builder = Arc::new(Builder::new(Arc::clone(&server.store), sources, settings));
-        Ok(Self { server: Arc::new(server), builder, abort, _watch: watch })
+        Ok(Self { server: Arc::new(server), builder, abort, _watch: watch, _folder: folder })
     }
 
     /// The ports for operators that are not switched off.

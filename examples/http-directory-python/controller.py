@@ -146,7 +146,7 @@ if __name__ == "__main__":
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # its retries: what comes of them is told below
-    sys.excepthook = lambda kind, error, _: logging.error("the Kubernetes API can not be used: %s", text(error) or kind.__name__)
+    sys.excepthook = lambda kind, error, _: kind is KeyboardInterrupt or logging.error("the Kubernetes API can not be used: %s", text(error) or kind.__name__)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # the first process of a container has no default for it
     kubernetes.config.load_config()
     Controller(options).run()

@@ -112,7 +112,13 @@ fn bad_flags_get_one_line_that_says_what_to_do() {
         ("--grpc-upload-silence=0s", &["--grpc-upload-silence", "must be more than 0"]),
         ("--grpc-upload-silence=-1s", &["--grpc-upload-silence", "must be more than 0"]),
         ("--artifact-retention-records=-1", &["--artifact-retention-records", "is not in 0.."]),
-        ("--artifact-digest-algo=md5", &["--artifact-digest-algo", "unsupported digest algorithm: md5"]),
+        (
+            "--artifact-digest-algo=md5",
+            &[
+                "--artifact-digest-algo",
+                "unsupported digest algorithm: md5; use sha256, sha384, sha512, blake3 or sha1",
+            ],
+        ),
         ("--storage-addr=9090", &["--storage-addr", "host:port"]),
         ("--storage-adv-addr=a b", &["--storage-adv-addr", "spaces"]),
         ("--grpc-addr=http://10.0.0.1:1", &["--grpc-addr", "--insecure-grpc"]),

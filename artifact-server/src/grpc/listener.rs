@@ -15,7 +15,11 @@ use super::{
     connection::{Connection, secured},
     tls,
 };
-use crate::{args::GrpcAddress, http, live::Live};
+use crate::{
+    args::{GrpcAddress, ListenAddress},
+    http,
+    live::Live,
+};
 
 /// The folder of the socket: its group may enter, and what is made in it belongs to that group.
 const FOLDER_MODE: u32 = 0o2770;
@@ -57,11 +61,19 @@ pub enum ListenerError {
     #[error("{0}")]
     Tls(String),
     /// The system says no.
+    #[error("can not open the gRPC port {address}: {cause}; free the port, or choose another --grpc-addr")]
+    Port {
+        /// The address.
+        address: ListenAddress,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// The system says no.
     #[error(
         "can not open the gRPC socket {place}: {cause}; make its folder writable for uid {uid}, or choose another --grpc-addr"
     )]
     Io {
-        /// Path or address.
+        /// Its path.
         place: String,
         /// Who this process is.
         uid: u32,
@@ -71,6 +83,11 @@ pub enum ListenerError {
 }
 
 impl ListenerError {
+    fn port(address: &ListenAddress) -> impl FnOnce(io::Error) -> Self {
+        let address = address.clone();
+        move |cause| Self::Port { address, cause }
+    }
+
     fn io(place: impl ToString) -> impl FnOnce(io::Error) -> Self {
         move |cause| Self::Io { place: place.to_string(), uid: rustix::process::geteuid().as_raw(), cause }
     }
@@ -82,10 +99,12 @@ impl Listener {
         match address {
             GrpcAddress::Tls(address, files) => {
                 let config = tls::open(files).await.map_err(ListenerError::Tls)?;
-                let listener = http::listen(address).await.map_err(ListenerError::io(address))?;
+                let listener = http::listen(address).await.map_err(ListenerError::port(address))?;
                 Ok(Self::Tls(listener, config))
             }
-            GrpcAddress::Tcp(address) => http::listen(address).await.map(Self::Tcp).map_err(ListenerError::io(address)),
+            GrpcAddress::Tcp(address) => {
+                http::listen(address).await.map(Self::Tcp).map_err(ListenerError::port(address))
+            }
             GrpcAddress::Unix(path) => {
                 make_folder(path).map_err(ListenerError::io(path.display()))?;
                 clear(path).await?;

@@ -152,6 +152,21 @@ async fn the_socket_is_for_owner_and_group() {
 }
 
 #[tokio::test]
+async fn the_folder_of_the_source_cache_goes_with_the_server() {
+    let (place, taken) = (Place::new(), std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let parent = place.path().join("cache");
+    let cache = format!("--source-cache-path={}", parent.display());
+    let folders = || std::fs::read_dir(&parent).unwrap().count();
+    let server = place.start(&[&cache]).await;
+    assert_eq!(folders(), 1);
+    server.stop().await;
+    assert_eq!(folders(), 0);
+    let health = format!("--health-addr={}", taken.local_addr().unwrap());
+    assert_eq!(place.run(&[&cache, &health]).0, Some(1));
+    assert_eq!(folders(), 0, "also of one that did not start");
+}
+
+#[tokio::test]
 async fn grpc_may_be_on_loopback() {
     let place = Place::new();
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -191,7 +206,8 @@ async fn starts_that_fail_say_in_one_line_what_to_do() {
     let occupied = format!("--grpc-addr=unix://{}", file.display());
     let same_volume = format!("--storage-path={}", place.volume().display());
     let cache = format!("--source-cache-path={}", file.display());
-    let rows: [(&str, &[&str], i32, &[&str]); 12] = [
+    let grpc = format!("--grpc-addr=http://{taken}");
+    let rows: [(&str, &[&str], i32, &[&str]); 13] = [
         ("unknown flag", &["--nonsense"], 2, &["--nonsense", "--help"]),
         ("bad duration", &["--artifact-retention-ttl=1d"], 2, &["--artifact-retention-ttl", "unit"]),
         ("bad algorithm", &["--artifact-digest-algo=md5"], 2, &["unsupported digest algorithm: md5"]),
@@ -201,6 +217,7 @@ async fn starts_that_fail_say_in_one_line_what_to_do() {
         ("a volume in use", &[&same_volume], 1, &["another"]),
         ("health port taken", &[&health], 1, &["--health-addr"]),
         ("artifact port taken", &[&artifacts, "--serve=always"], 1, &["--storage-addr"]),
+        ("gRPC port taken", &[&grpc], 1, &["the gRPC port 127.0.0.1:", "free the port"]),
         ("a live socket", &[&live], 1, &["another server answers"]),
         ("a file for a socket", &[&occupied], 1, &["not a socket"]),
         ("a file for a cache", &[&cache], 1, &["--source-cache-path"]),

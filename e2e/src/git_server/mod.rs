@@ -12,6 +12,14 @@ use warp::Filter;
 
 pub use repository::Repository;
 
+/// Says at once when there is no git, before anything is built or started.
+///
+/// # Errors
+/// When it can not be run.
+pub async fn ensure_git() -> Result<()> {
+    repository::ensure_git().await
+}
+
 use crate::run_dir::RunDir;
 
 /// Serves bare repositories below one folder, for reading and pushing.

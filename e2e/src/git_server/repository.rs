@@ -85,6 +85,11 @@ fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
 }
 
 /// Runs git apart from the user's own configuration; returns what it prints.
+/// Whether there is a git at all.
+pub(super) async fn ensure_git() -> Result<()> {
+    git(&std::env::temp_dir(), ["--version"], []).await.map(drop)
+}
+
 async fn git<const A: usize, const P: usize>(folder: &Path, args: [&str; A], paths: [&Path; P]) -> Result<String> {
     let mut command = Command::new("git");
     command

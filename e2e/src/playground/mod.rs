@@ -39,6 +39,7 @@ const PARTS: [Part; 6] = [
 pub async fn run(once: bool) -> Result<()> {
     let start = Instant::now();
     tell("Weir playground: a commit in git reaches a cluster. Everything runs on this machine, on loopback.\n");
+    crate::git_server::ensure_git().await?;
     let stage = tokio::select! {
         stage = set() => stage?,
         () = interrupt() => anyhow::bail!("interrupted"),

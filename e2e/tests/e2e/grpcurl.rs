@@ -21,10 +21,10 @@ use weir_proto::v1::{ArchiveHeader, ArtifactRef};
 use weir_e2e::certificates::{Authority, of_server, words};
 
 /// What the document names, and the test has elsewhere.
-const SOCKET: &str = "/run/weir/s/artifact.sock";
+const SOCKET: &str = "/tmp/weir/artifact.sock";
 const SOURCES: &str = "http://127.0.0.1:8000/";
 const SECURED: &str = "127.0.0.1:9443";
-const STORAGE: &str = "/data";
+const STORAGE: &str = "/tmp/data";
 const SERVED: &str = "127.0.0.1:9090";
 const ADVERTISED: &str = "--storage-adv-addr=source-watcher.flux-system.svc.cluster.local.";
 

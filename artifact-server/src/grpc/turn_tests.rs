@@ -55,6 +55,22 @@ fn server() -> Arc<Server> {
     })
 }
 
+#[tokio::test]
+async fn uploads_wait_for_each_other_and_nobody_else_for_them() {
+    let server = server();
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let mut first = Box::pin(server.uploading(move || Ok::<_, Failure>(held.recv().is_ok())));
+    assert!((&mut first).now_or_never().is_none());
+    // Its thread works on, and is still an upload's.
+    drop(first);
+    let mut second = Box::pin(server.uploading(|| Ok::<_, Failure>("second")));
+    assert!((&mut second).now_or_never().is_none());
+    assert_eq!(super::call::blocking(|| Ok::<_, Failure>("another")).await.unwrap(), "another");
+    assert!((&mut second).now_or_never().is_none());
+    release.send(()).unwrap();
+    assert_eq!(second.await.unwrap(), "second");
+}
+
 fn service(server: &Arc<Server>, folder: &std::path::Path) -> StorageService {
     let sources = SourceCache::new(CacheSettings::new(folder, 1 << 20)).unwrap();
     let settings = build::Settings { width: 1, max_bytes: 1 << 20 };

@@ -97,8 +97,8 @@ async fn names_of_files_and_digests_are_no_aliases() {
     let digest = format!("{}.tar.gz", "0".repeat(64));
     let rows = [
         (link(&path("absent"), "x"), Reason::NotFound, None),
-        (link(&one.path, "2"), Reason::NameTaken, None),
-        (link(&path("latest"), "1"), Reason::NameTaken, None),
+        (link(&one.path, "2"), Reason::NameTaken, Some("name")),
+        (link(&path("latest"), "1"), Reason::NameTaken, Some("name")),
         (link(&one.path, "1"), Reason::InvalidRequest, Some("name")),
         (link(&one.path, &digest), Reason::InvalidRequest, Some("name")),
         (link(&one.path, "../x"), Reason::InvalidRequest, Some("name")),
@@ -112,7 +112,8 @@ async fn names_of_files_and_digests_are_no_aliases() {
         let refused = refusal(server.storage().symlink(request.clone()).await);
         assert_eq!((refused.reason, refused.field.as_deref()), (reason, field), "{request:?}");
     }
-    assert_eq!(refusal(write(&server, header("latest"), b"x").await).reason, Reason::NameTaken);
+    let taken = refusal(write(&server, header("latest"), b"x").await);
+    assert_eq!((taken.reason, taken.field.as_deref()), (Reason::NameTaken, Some("header.file")));
     assert_eq!(place.files(), before);
     let taken = SymlinkRequest { caller: other(), take_over: true, ..link(&one.path, "theirs") };
     server.storage().symlink(taken).await.unwrap();

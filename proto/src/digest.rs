@@ -21,6 +21,12 @@ impl Algorithm {
     /// Every algorithm, in the order in which help texts list them.
     pub const ALL: [Self; 5] = [Self::Sha256, Self::Sha384, Self::Sha512, Self::Blake3, Self::Sha1];
 
+    /// Reads the name that a flag gives. The error says which there are.
+    pub fn of_flag(name: &str) -> Result<Self, String> {
+        let [others @ .., last] = Self::ALL.map(Self::name);
+        name.parse().map_err(|error: DigestError| format!("{error}; use {} or {last}", others.join(", ")))
+    }
+
     /// The name in front of the colon.
     pub fn name(self) -> &'static str {
         match self {

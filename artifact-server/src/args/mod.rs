@@ -116,12 +116,6 @@ fn at<E: std::fmt::Display>(flag: &'static str) -> impl FnOnce(E) -> FlagError {
     move |error| FlagError { flag, message: error.to_string() }
 }
 
-/// The algorithm of digests, by the name that Flux knows it by.
-fn algorithm(name: &str) -> Result<Algorithm, FlagError> {
-    let with_choices = |error| format!("{error}; use sha256, sha384, sha512, blake3 or sha1");
-    name.parse().map_err(with_choices).map_err(at("artifact-digest-algo"))
-}
-
 impl Config {
     /// Checks what was typed. Pure.
     pub fn new(flags: Flags, surroundings: &Surroundings) -> Result<Self, FlagError> {
@@ -145,7 +139,8 @@ impl Config {
             retention_ttl: ttl.ok_or("must not be negative").map_err(at("artifact-retention-ttl"))?,
             retention_records: storage_retention.artifact_retention_records,
             artifact_max_bytes: storage_retention.artifact_max_size.0,
-            algorithm: algorithm(&storage_retention.artifact_digest_algo)?,
+            algorithm: Algorithm::of_flag(&storage_retention.artifact_digest_algo)
+                .map_err(at("artifact-digest-algo"))?,
             grpc,
             grpc_policy,
             upload_silence,

@@ -228,10 +228,7 @@ impl flags::Storage {
             advertised_address: storage_adv_addr,
             retention_ttl: duration("artifact-retention-ttl", artifact_retention_ttl)?,
             retention_records: count(self.artifact_retention_records),
-            algorithm: self.artifact_digest_algo.parse().map_err(|error| FlagError {
-                flag: "artifact-digest-algo",
-                message: format!("{error}; use sha256, sha384, sha512, blake3 or sha1"),
-            })?,
+            algorithm: Algorithm::of_flag(&self.artifact_digest_algo).map_err(at("artifact-digest-algo"))?,
             http_retry: count(self.http_retry),
             source_host: surroundings.source_host.clone(),
         })

@@ -10,15 +10,7 @@ use anyhow::{Context, Result};
 use tokio::task::JoinHandle;
 use warp::Filter;
 
-pub use repository::Repository;
-
-/// Says at once when there is no git, before anything is built or started.
-///
-/// # Errors
-/// When it can not be run.
-pub async fn ensure_git() -> Result<()> {
-    repository::ensure_git().await
-}
+pub use repository::{Repository, ensure_git};
 
 use crate::run_dir::RunDir;
 

@@ -85,8 +85,11 @@ fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
 }
 
 /// Runs git apart from the user's own configuration; returns what it prints.
-/// Whether there is a git at all.
-pub(super) async fn ensure_git() -> Result<()> {
+/// Says at once when there is no git, before anything is built or started.
+///
+/// # Errors
+/// When it can not be run.
+pub async fn ensure_git() -> Result<()> {
     git(&std::env::temp_dir(), ["--version"], []).await.map(drop)
 }
 

@@ -341,10 +341,7 @@ pub(crate) async fn a_lost_lease_ends_the_process(scene: Scene) -> Result<()> {
     let free = json!({"spec": {"holderIdentity": ""}});
     api.patch(LEASE, &PatchParams::default(), &Patch::Merge(free)).await?;
 
-    let plane = &scene.stage.control_plane;
-    let link = Link::to(plane.admin().address()).await?;
-    let access = plane.service_account(NAMESPACE, SERVICE_ACCOUNT).await?.through(link.address());
-    let kubeconfig = access.write(&scene.stage.run.folder("kubeconfig")?.join("config"))?;
+    let (link, kubeconfig) = Link::of_controller(&scene).await?;
     let arguments: Vec<_> = ELECTION.iter().copied().chain([PATIENT_RIVALS]).collect();
     let weir =
         Controller::start_as("weir-2", &scene.stage.run, &server, &kubeconfig, &scene.namespace, &arguments).await?;

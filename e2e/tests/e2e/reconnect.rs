@@ -2,6 +2,7 @@
 //! for ever.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -23,10 +24,7 @@ const REFUSED: usize = 12;
 
 /// The watches of the controller lose the API server for a while; afterwards an emptied volume is noticed as before.
 pub(crate) async fn a_lost_api_server_is_no_end_of_repair(scene: Scene) -> Result<()> {
-    let plane = &scene.stage.control_plane;
-    let link = Link::to(plane.admin().address()).await?;
-    let access = plane.service_account(NAMESPACE, SERVICE_ACCOUNT).await?.through(link.address);
-    let kubeconfig = access.write(&scene.stage.run.folder("kubeconfig")?.join("config"))?;
+    let (link, kubeconfig) = Link::of_controller(&scene).await?;
     let (run, label) = (&scene.stage.run, scene.namespace.as_str());
     let mut server = ArtifactServer::start(run, label, &[]).await?;
     let mut controller = Controller::start(run, &server, &kubeconfig, label, &["--watch-all-namespaces=false"]).await?;
@@ -73,10 +71,7 @@ pub(crate) async fn a_server_that_comes_last_is_verified_at_once(scene: Scene) -
 /// dropped. A write of that time is given up with a clear error. What was connected then stays dead; the tries that follow make
 /// connections of their own as soon as they can, and need nobody's help.
 pub(crate) async fn an_api_server_that_falls_silent_is_not_waited_for(scene: Scene) -> Result<()> {
-    let plane = &scene.stage.control_plane;
-    let link = Link::to(plane.admin().address()).await?;
-    let access = plane.service_account(NAMESPACE, SERVICE_ACCOUNT).await?.through(link.address);
-    let kubeconfig = access.write(&scene.stage.run.folder("kubeconfig")?.join("config"))?;
+    let (link, kubeconfig) = Link::of_controller(&scene).await?;
     let (run, label) = (&scene.stage.run, scene.namespace.as_str());
     let mut server = ArtifactServer::start(run, label, &[]).await?;
     let arguments = ["--watch-all-namespaces=false", "--max-retry-delay=1s"];
@@ -134,7 +129,16 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) async fn to(target: SocketAddr) -> Result<Self> {
+    /// One to the API server, and the kubeconfig of a controller that goes through it with the rights of an installation.
+    pub(crate) async fn of_controller(scene: &Scene) -> Result<(Self, PathBuf)> {
+        let plane = &scene.stage.control_plane;
+        let link = Self::to(plane.admin().address()).await?;
+        let access = plane.service_account(NAMESPACE, SERVICE_ACCOUNT).await?.through(link.address);
+        let kubeconfig = access.write(&scene.stage.run.folder("kubeconfig")?.join("config"))?;
+        Ok((link, kubeconfig))
+    }
+
+    async fn to(target: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (sender, state) = watch::channel(State::Whole);
@@ -150,10 +154,6 @@ impl Link {
             }
         });
         Ok(Self { address, state: sender, refused })
-    }
-
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
     }
 
     /// Breaks what is open, and refuses what is new.
